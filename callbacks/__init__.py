@@ -1,0 +1,7 @@
+"""Lightning callbacks: editing before the fit, and watching the edits through it."""
+
+from callbacks.edit_retention import EditRetentionCallback
+from callbacks.knowledge_edit import KnowledgeEdit
+from callbacks.run_report import RunReport
+
+__all__ = ["EditRetentionCallback", "KnowledgeEdit", "RunReport"]

@@ -1,0 +1,1 @@
+"""Edit a language model, fine-tune it, and watch which edits survive."""

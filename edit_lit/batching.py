@@ -1,0 +1,69 @@
+"""Rows of token ids as padded batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Token rows padded on the right, whatever the tokenizer's own padding side.
+
+    In a causal model nothing after a token reaches it, so right padding changes no hidden state of the
+    real tokens, and absolute positions start at 0 in every row.
+
+    Args:
+        ids: Token ids, [rows, length].
+        mask: 1 on real tokens, 0 on padding, [rows, length].
+    """
+
+    ids: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Rows:
+        """Pad rows of token ids to the longest of them."""
+        lengths = torch.tensor([len(row) for row in rows])
+        ids = pad_right(rows, 0)
+        mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
+        return cls(ids.to(device), mask.to(device))
+
+    def __getitem__(self, index: Tensor) -> Rows:
+        """Some of the rows, at the same length."""
+        return Rows(self.ids[index], self.mask[index])
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def pad_right(rows: Sequence[Sequence[int]], fill: int, dtype: torch.dtype = torch.long) -> Tensor:
+    """Rows of unequal length as one tensor, [rows, longest], filled up on the right."""
+    longest = max(len(row) for row in rows)
+    return torch.tensor([[*row, *([fill] * (longest - len(row)))] for row in rows], dtype=dtype)
+
+
+def length_batches(lengths: Sequence[int], max_tokens: int, max_rows: int | None = None) -> list[list[int]]:
+    """Group rows of similar length, so that little of a batch is padding.
+
+    Args:
+        lengths: Tokens of each row.
+        max_tokens: Most tokens, padding included, that a batch may hold; a longer row stands alone.
+        max_rows: Most rows that a batch may hold; no limit of its own if not given.
+
+    Returns:
+        Positions of rows, shortest rows first. Equal lengths keep their order, so that the grouping
+        depends on nothing but the lengths.
+    """
+    batches: list[list[int]] = []
+    for position in sorted(range(len(lengths)), key=lengths.__getitem__):
+        rows_with_it = len(batches[-1]) + 1 if batches else 1
+        fits = rows_with_it * lengths[position] <= max_tokens and (max_rows is None or rows_with_it <= max_rows)
+        if batches and fits:
+            batches[-1].append(position)
+        else:
+            batches.append([position])
+    return batches

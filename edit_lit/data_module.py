@@ -1,0 +1,115 @@
+"""The facts to edit, the facts to leave alone, and the downstream task."""
+
+from __future__ import annotations
+
+import lightning as L
+from torch.utils.data import DataLoader, DistributedSampler
+
+from edit_lit.facts.request import EditRequest, subjects_of
+from edit_lit.facts.source import FactSource
+from edit_lit.fine_tuner import FineTuner
+from edit_lit.tasks.task import IGNORED, Example, ExampleSet, Task
+
+
+class EditDataModule(L.LightningDataModule):
+    """Data of one run.
+
+    Args:
+        task: What the model is fine-tuned on.
+        edits: The facts to edit; in a run without an editor they are asked about all the same, as the
+            ``unedited`` pool.
+        intrinsic: Facts that nobody edits, as the control for ordinary forgetting. Subjects that are edited
+            are left out before the choice is made.
+        batch_size: Examples in a batch, all processes together; the same run on more GPUs stays the same run.
+        num_workers: Loader processes for each process.
+        seed: Seed of the order of training examples.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        edits: FactSource | None = None,
+        intrinsic: FactSource | None = None,
+        batch_size: int = 16,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.task = task
+        self.edits = edits
+        self.intrinsic = intrinsic
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self.seed = seed
+        self.requests: list[EditRequest] = []
+        self.intrinsic_requests: list[EditRequest] = []
+        self._ready = False
+
+    def setup(self, stage: str) -> None:
+        """Load facts and task, once."""
+        if self._ready:
+            return
+        if self.edits is not None:
+            self.requests = self.edits.load()
+        if self.intrinsic is not None:
+            self.intrinsic_requests = self.intrinsic.load(exclude_subjects=subjects_of(self.requests))
+        processes = self._processes()
+        if self.batch_size % processes:
+            raise ValueError(
+                f"data.batch_size is {self.batch_size}, which {processes} processes cannot share equally. "
+                f"Use a multiple of {processes}."
+            )
+        assert self.trainer is not None
+        assert isinstance(self.trainer.lightning_module, FineTuner)
+        self.task.setup(self.trainer.lightning_module.language_model.tokenizer, self.requests)
+        self._ready = True
+
+    def train_dataloader(self) -> DataLoader[Example]:
+        """Training batches in an order that depends on the seed and the epoch only."""
+        dataset = self.task.train_dataset()
+        if len(dataset) < self.batch_size:
+            raise ValueError(
+                f"data.batch_size is {self.batch_size}, but the task has {len(dataset)} training examples. Lower it."
+            )
+        return self._loader(dataset, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[Example]:
+        """Validation batches; every example counts once, whatever the number of processes."""
+        return self._loader(_FilledUp(self.task.val_dataset(), self._processes()), shuffle=False)
+
+    def _loader(self, dataset: ExampleSet, shuffle: bool) -> DataLoader[Example]:
+        processes = self._processes()
+        rank = self.trainer.global_rank if self.trainer is not None else 0
+        sampler: DistributedSampler[Example] = DistributedSampler(
+            dataset, processes, rank, shuffle=shuffle, seed=self.seed, drop_last=False
+        )
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size // processes,
+            sampler=sampler,
+            collate_fn=self.task.collate,
+            num_workers=self.num_workers,
+            drop_last=shuffle,
+            pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+        )
+
+    def _processes(self) -> int:
+        return self.trainer.world_size if self.trainer is not None else 1
+
+
+class _FilledUp(ExampleSet):
+    """A data set filled up to a multiple of the processes with examples that no measure counts."""
+
+    def __init__(self, dataset: ExampleSet, multiple: int) -> None:
+        self.dataset = dataset
+        self.real = len(dataset)
+        self.length = -(-self.real // multiple) * multiple
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> Example:
+        if index < self.real:
+            return self.dataset[index]
+        ids = self.dataset[0]["input_ids"]
+        return Example(input_ids=ids, labels=[IGNORED] * len(ids), answer_mask=[False] * len(ids))

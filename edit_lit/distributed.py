@@ -1,0 +1,53 @@
+"""Sharing work over processes; with one process every function is the identity."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch.distributed as dist
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+def is_distributed() -> bool:
+    """Whether several processes work together."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def rank() -> int:
+    """This process's number, from 0."""
+    return dist.get_rank() if is_distributed() else 0
+
+
+def world_size() -> int:
+    """How many processes work together."""
+    return dist.get_world_size() if is_distributed() else 1
+
+
+def shard(items: list[T]) -> list[T]:
+    """This process's share: every n-th item.
+
+    Items are whole batches wherever rounding depends on a batch's company, so that any number of
+    processes computes the same numbers.
+    """
+    return items[rank() :: world_size()]
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """Add up a tensor over all processes, in place.
+
+    Where each entry is non-zero in one process only, this gathers the entries exactly.
+    """
+    if is_distributed():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def from_first_process(value: T) -> T:
+    """The first process's value, in every process."""
+    if not is_distributed():
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]

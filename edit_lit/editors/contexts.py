@@ -1,0 +1,80 @@
+"""Text before the prompt, so that an edit does not depend on the prompt standing alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from edit_lit.facts.request import SUBJECT_SLOT
+from edit_lit.language_model import LanguageModel
+
+
+@dataclass(frozen=True)
+class Contexts:
+    """Context templates: the bare prompt, and prompts after some text.
+
+    Without ``templates`` the model itself writes one beginning from each of ``words``, by sampling among its
+    five likeliest tokens, as MEMIT's public code does; with a seed, so that the same model gives the same texts.
+
+    Args:
+        templates: Texts with one ``{}`` where the prompt goes. The bare prompt is always there as well.
+        words: First words of sampled contexts.
+        tokens: Length of a sampled context, its first word included.
+        seed: Seed of the sampling.
+    """
+
+    templates: Sequence[str] | None = None
+    words: Sequence[str] = ("The", "Therefore", "Because", "I", "You")
+    tokens: int = 10
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for template in self.templates or ():
+            if template.count(SUBJECT_SLOT) != 1:
+                raise ValueError(
+                    f"contexts.templates holds {template!r}; each needs exactly one '{{}}', where the prompt goes."
+                )
+
+    def load(self, language_model: LanguageModel) -> list[str]:
+        """All templates, the bare one first."""
+        if self.templates is not None:
+            return [SUBJECT_SLOT, *(template for template in self.templates if template != SUBJECT_SLOT)]
+        return [SUBJECT_SLOT, *(f"{text}. {SUBJECT_SLOT}" for text in self._sample(language_model))]
+
+    def _sample(self, language_model: LanguageModel) -> list[str]:
+        device = language_model.device
+        tokenizer = language_model.tokenizer
+        texts = []
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            torch.manual_seed(self.seed)
+            for word in self.words:
+                ids = tokenizer(word, return_tensors="pt").input_ids.to(device)
+                written = language_model.model.generate(  # type: ignore[operator] # typed as a module's attribute
+                    ids,
+                    attention_mask=torch.ones_like(ids),
+                    max_length=self.tokens,
+                    do_sample=True,
+                    top_k=5,
+                    pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
+                )
+                text = str(tokenizer.decode(written[0], skip_special_tokens=True))
+                texts.append(" ".join(text.replace("{", " ").replace("}", " ").split()))
+        return texts
+
+
+def context_weights(count: int) -> torch.Tensor:
+    """MEMIT's two-level mean over contexts: half for the bare prompt, half shared by the others.
+
+    Args:
+        count: How many contexts there are, the bare one first.
+
+    Returns:
+        Weights that sum to 1, [count], float64.
+    """
+    if count == 1:
+        return torch.ones(1, dtype=torch.float64)
+    weights = torch.full((count,), 0.5 / (count - 1), dtype=torch.float64)
+    weights[0] = 0.5
+    return weights

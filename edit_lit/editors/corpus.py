@@ -1,0 +1,78 @@
+"""Running text whose keys an edit should leave alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+from datasets import load_dataset
+
+
+class Corpus(ABC):
+    """A sequence of documents that is the same at every reading."""
+
+    @abstractmethod
+    def documents(self) -> Iterator[str]:
+        """The documents, in a fixed order."""
+
+
+class TextLines(Corpus):
+    """A text file with one document a line; empty lines are passed over.
+
+    Args:
+        path: The file.
+        limit: Most documents to read; all of them if not given.
+    """
+
+    def __init__(self, path: str, limit: int | None = None) -> None:
+        if not Path(path).is_file():
+            raise ValueError(f"corpus path {path!r} is not a file. Name a text file with one document a line.")
+        self.path = path
+        self.limit = limit
+
+    def documents(self) -> Iterator[str]:
+        """The lines that hold text."""
+        with open(self.path, encoding="utf-8") as file:
+            yield from islice((line.strip() for line in file if line.strip()), self.limit)
+
+
+class HubText(Corpus):
+    """A text column of a data set that ``datasets.load_dataset`` can load.
+
+    The defaults are the corpus of the published editing results, in the dump that is still available.
+
+    Args:
+        path: Name on the hub, or a local folder.
+        name: Configuration of the data set.
+        split: Its split.
+        column: The column that holds the text.
+        limit: How many documents to sample.
+        seed: Seed of the sample.
+    """
+
+    def __init__(
+        self,
+        path: str = "wikimedia/wikipedia",
+        name: str | None = "20231101.en",
+        split: str = "train",
+        column: str = "text",
+        limit: int = 100_000,
+        seed: int = 0,
+    ) -> None:
+        self.path = path
+        self.name = name
+        self.split = split
+        self.column = column
+        self.limit = limit
+        self.seed = seed
+
+    def documents(self) -> Iterator[str]:
+        """A shuffled sample of the column."""
+        data = load_dataset(self.path, self.name, split=self.split)
+        if self.column not in data.column_names:
+            raise ValueError(f"corpus column is {self.column!r}, but {self.path} has {data.column_names}.")
+        shuffled = data.shuffle(seed=self.seed)
+        for index in range(min(self.limit, len(shuffled))):
+            yield shuffled[index][self.column]

@@ -1,0 +1,122 @@
+"""Keys and current values of the edited facts, streamed upwards through the edited layers.
+
+Shape legend: F facts, N size of the MLP, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edit_lit import distributed
+from edit_lit.batching import Rows, length_batches
+from edit_lit.editors.contexts import context_weights
+from edit_lit.editors.prompts import SubjectRow
+from edit_lit.language_model import LanguageModel, projection_shape
+from edit_lit.tracing import recorded_input, recorded_output, run_blocks
+
+
+@dataclass
+class _Batch:
+    """Some rows, cut behind the subject, on their way up.
+
+    ``fact`` and ``weight`` say to which fact's mean key each row belongs and with what weight; ``bare`` marks a
+    batch of prompts without context, whose hidden states are wanted too. ``hidden`` is the output of the layer
+    that the rows have reached.
+    """
+
+    rows: Rows
+    lookup: Tensor
+    fact: Tensor
+    weight: Tensor
+    bare: bool
+    hidden: Tensor | None = None
+
+
+class KeyStream:
+    """Computes keys layer by layer; each row passes each block below the last edited layer once or twice.
+
+    A key depends on the weights below it only, so after a layer is edited the rows go on from that layer's
+    output instead of starting again. Rows end at the subject's last token.
+
+    Args:
+        language_model: A frozen model.
+        prompts: Each fact's prompt in each context, the bare one first.
+        value_layer: The layer whose output at the subject's last token is the current value.
+        batch_tokens: Tokens in a batch, padding included.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        prompts: Sequence[Sequence[SubjectRow]],
+        value_layer: int,
+        batch_tokens: int = 8192,
+    ) -> None:
+        self.language_model = language_model
+        self.facts = len(prompts)
+        self.value_layer = value_layer
+        self.reached = -1
+        bare = [(fact, rows[0]) for fact, rows in enumerate(prompts)]
+        prefixed = [(fact, row) for fact, rows in enumerate(prompts) for row in rows[1:]]
+        weights = context_weights(len(prompts[0])).tolist()
+        self._batches = [
+            self._batch([rows[index] for index in batch], weight, rows is bare)
+            for rows, weight in ((bare, weights[0]), (prefixed, weights[-1]))
+            for batch in distributed.shard(length_batches([row.lookup + 1 for _, row in rows], batch_tokens))
+        ]
+
+    def _batch(self, rows: list[tuple[int, SubjectRow]], weight: float, bare: bool) -> _Batch:
+        device = self.language_model.device
+        return _Batch(
+            rows=Rows.of([row.up_to_subject for _, row in rows], device),
+            lookup=torch.tensor([row.lookup for _, row in rows], device=device),
+            fact=torch.tensor([fact for fact, _ in rows], device=device),
+            weight=torch.full((len(rows), 1), weight, dtype=torch.float64, device=device),
+            bare=bare,
+        )
+
+    @torch.no_grad()
+    def advance(self, layer: int) -> None:
+        """Move all rows to the output of a layer, with the weights as they are now."""
+        if layer <= self.reached:
+            return
+        for batch in self._batches:
+            with recorded_output(self.language_model.blocks[layer]) as record:
+                self._run(batch, stop_after=layer)
+            batch.hidden = record.take()
+        self.reached = layer
+
+    @torch.no_grad()
+    def read(self, layer: int) -> tuple[Tensor, Tensor]:
+        """Mean keys at a layer and current values at the value layer.
+
+        Args:
+            layer: A layer above those that the rows have passed.
+
+        Returns:
+            Keys [F, N] and values [F, D], float64, equal in all processes.
+        """
+        language_model = self.language_model
+        projection = language_model.output_projection(layer)
+        device = language_model.device
+        keys_FN = torch.zeros(self.facts, projection_shape(projection)[1], dtype=torch.float64, device=device)
+        values_FD = torch.zeros(self.facts, language_model.hidden_size, dtype=torch.float64, device=device)
+        for batch in self._batches:
+            with ExitStack() as stack:
+                key_record = stack.enter_context(recorded_input(projection))
+                value_record = stack.enter_context(recorded_output(language_model.blocks[self.value_layer]))
+                self._run(batch, stop_after=self.value_layer if batch.bare else layer)
+            at_lookup = (torch.arange(len(batch.rows), device=device), batch.lookup)
+            keys_FN.index_add_(0, batch.fact, key_record.take()[at_lookup].double() * batch.weight)
+            if batch.bare:
+                values_FD[batch.fact] = value_record.take()[at_lookup].double()
+        return distributed.sum_over_processes(keys_FN), distributed.sum_over_processes(values_FD)
+
+    def _run(self, batch: _Batch, stop_after: int) -> None:
+        resume = None if batch.hidden is None else (self.reached, batch.hidden)
+        run_blocks(self.language_model, batch.rows, resume=resume, stop_after=stop_after)

@@ -1,0 +1,106 @@
+"""What is asked of an editor: one fact to change, and the questions that measure the change."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+SUBJECT_SLOT = "{}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """A prompt with the answer that counts as success.
+
+    Args:
+        prompt: The full text before the answer, without a trailing space.
+        answer: The continuation that counts as success, without a leading space.
+        alternative: The continuation that ``answer`` must beat under the ``prob`` rule.
+            Without one, the rule does not apply to this question.
+    """
+
+    prompt: str
+    answer: str
+    alternative: str | None = None
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """One fact to write into a model.
+
+    Args:
+        subject: The entity that the fact is about.
+        prompt: A statement up to its object, with one ``{}`` where the subject stands.
+        target_new: The object to write.
+        target_true: The object that the unedited model knows.
+        paraphrases: Other full prompts that ask for the same fact (generalization).
+        neighborhood: Questions about other subjects, whose answers must not change (specificity).
+        portability: Questions whose answers follow from the new fact.
+        id: A name for messages and records; the position in its source if left empty.
+        relation: The relation's name, for reports.
+
+    Raises:
+        ValueError: If the prompt does not hold exactly one ``{}``, or the subject or a target is
+            empty. The message names the request.
+    """
+
+    subject: str
+    prompt: str
+    target_new: str
+    target_true: str | None = None
+    paraphrases: tuple[str, ...] = ()
+    neighborhood: tuple[Question, ...] = ()
+    portability: tuple[Question, ...] = ()
+    id: str = ""
+    relation: str | None = None
+
+    def __post_init__(self) -> None:
+        slots = self.prompt.count(SUBJECT_SLOT)
+        if slots == 0:
+            raise ValueError(
+                f"{self.name}: the prompt {self.prompt!r} has no '{{}}', so the subject is absent from it. "
+                "Write '{}' where the subject stands."
+            )
+        if slots > 1:
+            raise ValueError(
+                f"{self.name}: the prompt {self.prompt!r} has {slots} '{{}}'. Keep one and spell out the rest."
+            )
+        for field in ("subject", "target_new"):
+            if not getattr(self, field).strip():
+                raise ValueError(f"{self.name}: {field} is empty. Give it at least one word.")
+        if self.target_true is not None and not self.target_true.strip():
+            raise ValueError(f"{self.name}: target_true is empty. Give it at least one word, or leave it out.")
+
+    @property
+    def name(self) -> str:
+        """How messages call this request."""
+        return f"edit request {self.id or '?'} (subject {self.subject!r})"
+
+    @property
+    def question(self) -> str:
+        """The prompt with the subject filled in."""
+        return self.prompt.replace(SUBJECT_SLOT, self.subject)
+
+
+def requests_hash(requests: Sequence[EditRequest]) -> str:
+    """A hash of everything that an editor reads from the requests, in their order.
+
+    The questions that only measure (neighborhood, portability) are left out: they change no weight.
+    """
+    read = [
+        (request.subject, request.prompt, request.target_new, request.target_true, request.paraphrases)
+        for request in requests
+    ]
+    return hashlib.sha256(json.dumps(read).encode()).hexdigest()
+
+
+def as_record(request: EditRequest) -> dict[str, object]:
+    """The request in the schema that :class:`~edit_lit.facts.json_facts.JsonFacts` reads."""
+    return asdict(request)
+
+
+def subjects_of(requests: Iterable[EditRequest]) -> frozenset[str]:
+    """The subjects that the requests edit."""
+    return frozenset(request.subject for request in requests)

@@ -1,0 +1,74 @@
+"""Where edit requests come from."""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Sequence
+
+from edit_lit.facts.request import EditRequest
+
+
+class FactSource(ABC):
+    """A list of edit requests in a fixed order, and the choice of some of them.
+
+    The choice is made in the order of the arguments: subjects excluded by the caller fall first, then
+    ``indices`` picks, or ``seed`` shuffles; ``skip`` drops the first; ``limit`` keeps the next.
+
+    Args:
+        limit: How many requests to keep; all of them if not given.
+        seed: Shuffle the source with this seed; keep its order if not given.
+        skip: How many requests to drop from the front.
+        indices: Positions in the source to take, in this order, instead of a shuffled choice.
+    """
+
+    def __init__(
+        self, limit: int | None = None, seed: int | None = None, skip: int = 0, indices: Sequence[int] | None = None
+    ) -> None:
+        if limit is not None and limit < 1:
+            raise ValueError(f"limit is {limit}; it must be at least 1. Leave it out to take every fact.")
+        if skip < 0:
+            raise ValueError(f"skip is {skip}; it must be 0 or more.")
+        if indices is not None and seed is not None:
+            raise ValueError("indices and seed exclude each other: indices already fix the order. Drop one.")
+        self.limit = limit
+        self.seed = seed
+        self.skip = skip
+        self.indices = indices
+
+    @abstractmethod
+    def read(self) -> list[EditRequest]:
+        """Every request of the source, in its own order."""
+
+    def load(self, exclude_subjects: Collection[str] = ()) -> list[EditRequest]:
+        """The chosen requests.
+
+        Args:
+            exclude_subjects: Subjects whose facts are passed over before the choice is made.
+
+        Raises:
+            ValueError: If an index lies outside the source, or nothing is left.
+        """
+        requests = self._order(self.read())
+        requests = [request for request in requests if request.subject not in exclude_subjects]
+        stop = None if self.limit is None else self.skip + self.limit
+        chosen = requests[self.skip : stop]
+        if not chosen:
+            raise ValueError(
+                f"{type(self).__name__} yields no facts: {len(requests)} remain and skip is {self.skip}. "
+                "Lower skip, or name a larger source."
+            )
+        return chosen
+
+    def _order(self, requests: list[EditRequest]) -> list[EditRequest]:
+        if self.indices is not None:
+            for index in self.indices:
+                if not 0 <= index < len(requests):
+                    raise ValueError(
+                        f"indices holds {index}, but {type(self).__name__} has {len(requests)} facts, "
+                        f"numbered 0 to {len(requests) - 1}."
+                    )
+            return [requests[index] for index in self.indices]
+        if self.seed is not None:
+            random.Random(self.seed).shuffle(requests)
+        return requests

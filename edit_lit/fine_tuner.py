@@ -1,0 +1,198 @@
+"""The LightningModule that fine-tunes a language model."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.utilities import rank_zero_only
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from peft import PeftModel
+from torch import Tensor
+from torchmetrics import MeanMetric
+
+from edit_lit import distributed
+from edit_lit.batching import Rows
+from edit_lit.editors.delta import Delta
+from edit_lit.language_model import LanguageModel
+from edit_lit.tasks.task import IGNORED
+from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
+
+log = logging.getLogger(__name__)
+
+
+class FineTuner(L.LightningModule):
+    """Fine-tunes a language model on a task's label tokens.
+
+    The loss is the mean over all label tokens of a step, over all processes, so that splitting a batch over
+    processes changes nothing.
+
+    Args:
+        language_model: The model.
+        tuning: Which parameters train.
+        optimizer: Made for the trainable parameters only.
+        lr_scheduler: Stepped after each optimizer step; constant learning rate if not given.
+        gradient_checkpointing: Recompute activations in the backward pass, to save memory.
+        export: After fitting, write the model in Hugging Face's format to ``model/`` in the run's folder.
+        merge_adapter: Export with an adapter merged into the weights, instead of the adapter alone.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        tuning: Tuning = FullTuning(),
+        optimizer: OptimizerCallable = lambda params: torch.optim.AdamW(params, lr=1e-4),
+        lr_scheduler: LRSchedulerCallable | None = None,
+        gradient_checkpointing: bool = False,
+        export: bool = False,
+        merge_adapter: bool = True,
+    ) -> None:
+        super().__init__()
+        self.language_model = language_model
+        self.tuning = tuning
+        self.optimizer = optimizer
+        self.lr_scheduler = lr_scheduler
+        self.gradient_checkpointing = gradient_checkpointing
+        self.export = export
+        self.merge_adapter = merge_adapter
+        self.delta: Delta | None = None
+        self._tuned = False
+        # Checkpoints hold what trains; the rest comes from the model's own files and the Delta.
+        self.strict_loading = False
+        self.val_loss = MeanMetric()
+        self.val_accuracy = MeanMetric()
+
+    @property
+    def edited_layers(self) -> tuple[int, ...]:
+        """The layers that the applied edit changed."""
+        return self.delta.layers if self.delta is not None else ()
+
+    def configure_model(self) -> None:
+        """Choose what trains; Lightning calls this after the callbacks' ``setup``, before it wraps the model."""
+        if self._tuned:
+            return
+        self.tuning.apply(self.language_model, self.edited_layers)
+        self._tuned = True
+        if self.gradient_checkpointing:
+            self.language_model.model.gradient_checkpointing_enable({"use_reentrant": False})
+        # `from_pretrained` returns a model in evaluation mode, and Lightning leaves modes alone.
+        self.language_model.train()
+        if distributed.rank() == 0:
+            log.info(describe_trainable(self.language_model))
+        if half_precision_trainable(self.language_model):
+            warnings.warn(
+                "trainable weights are kept in 16 bits, where small updates are lost to rounding. "
+                "Load with dtype float32 and set trainer.precision to bf16-mixed.",
+                stacklevel=2,
+            )
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """The optimizer over trainable parameters, and its schedule by steps."""
+        optimizer = self.optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        if self.lr_scheduler is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"},
+        }
+
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """Mean loss over label tokens."""
+        loss, correct = self.loss(batch)
+        self.log("downstream/train_loss", loss.detach(), prog_bar=True)
+        if len(correct):
+            self.log("downstream/train_accuracy", correct.float().mean())
+        return loss
+
+    def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """The training loss and which examples of this process were answered exactly."""
+        nll, correct = self._score(batch)
+        # The gradient is averaged over processes, so each divides by the mean count of label tokens.
+        count = distributed.sum_over_processes(torch.tensor(float(len(nll)), device=nll.device))
+        return nll.sum() * distributed.world_size() / count, correct
+
+    def _score(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """NLL of each label token, and for each example with an answer whether all its tokens are the argmax.
+
+        Logits are computed at these tokens only.
+        """
+        ids, labels, answers = batch["input_ids"], batch["labels"], batch["answer_mask"]
+        has_label, has_answer = labels[:, 1:] != IGNORED, answers[:, 1:]
+        row, column = (has_label | has_answer).nonzero(as_tuple=True)
+        logits = self.language_model.logits_at(Rows(ids, batch["attention_mask"]), (row, column)).float()
+        labelled, answered = has_label[row, column], has_answer[row, column]
+        nll = F.cross_entropy(logits[labelled], labels[:, 1:][row, column][labelled], reduction="none")
+        missed = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
+        wrong = logits.detach()[answered].argmax(-1) != ids[:, 1:][row, column][answered]
+        missed.index_add_(0, row[answered], wrong.long())
+        return nll, missed[has_answer.any(dim=1)] == 0
+
+    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
+        """Collect loss and accuracy."""
+        nll, correct = self._score(batch)
+        self.val_loss.update(nll)
+        self.val_accuracy.update(correct.float())
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the means over the validation part."""
+        loss = self.val_loss.compute()
+        scores = {"downstream/val_loss": loss, "downstream/val_perplexity": loss.exp()}
+        if self.val_accuracy.weight > 0:
+            scores["downstream/val_accuracy"] = self.val_accuracy.compute()
+            self.log("downstream/val_accuracy", scores["downstream/val_accuracy"], prog_bar=True, logger=False)
+        # For checkpoints and early stopping; the loggers get the step at which the edits are probed as well,
+        # where Lightning would count from 0. The metrics are reduced over processes already.
+        self.log_dict({tag: value for tag, value in scores.items() if "accuracy" not in tag}, logger=False)
+        if not self.trainer.sanity_checking:
+            for logger in self.loggers:
+                logger.log_metrics({tag: float(value) for tag, value in scores.items()}, self.trainer.global_step)
+        self.val_loss.reset()
+        self.val_accuracy.reset()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep the trainable parameters, and the edit by its hash."""
+        trainable = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        state = checkpoint["state_dict"]
+        checkpoint["state_dict"] = {name: tensor for name, tensor in state.items() if name in trainable}
+        checkpoint["edit"] = self.delta.hash() if self.delta is not None else None
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Refuse a checkpoint of another edit or another tuning.
+
+        Raises:
+            ValueError: If the edit or the set of trainable parameters differs.
+        """
+        mine = self.delta.hash() if self.delta is not None else None
+        if checkpoint.get("edit") != mine:
+            raise ValueError(
+                "the checkpoint was trained on another edit than this run applies. Resume with the editor, "
+                "facts and model of that run."
+            )
+        trainable = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        if trainable != set(checkpoint["state_dict"]):
+            odd = sorted(trainable ^ set(checkpoint["state_dict"]))[:3]
+            raise ValueError(
+                f"the checkpoint's trained parameters are not this run's (such as {', '.join(odd)}). "
+                "Resume with the same model.tuning."
+            )
+
+    def on_fit_end(self) -> None:
+        """Export the model, if asked to."""
+        if self.export:
+            self.save_pretrained(Path(self.trainer.log_dir or self.trainer.default_root_dir) / "model")
+
+    @rank_zero_only
+    def save_pretrained(self, folder: Path) -> None:
+        """Write model and tokenizer in Hugging Face's format."""
+        model = self.language_model.model
+        if self.merge_adapter and isinstance(model, PeftModel):
+            model = self.language_model.model = model.merge_and_unload()
+        model.save_pretrained(folder)
+        self.language_model.tokenizer.save_pretrained(folder)

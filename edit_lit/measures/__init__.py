@@ -1,0 +1,1 @@
+"""Asking a model about facts, and scoring what it answers."""

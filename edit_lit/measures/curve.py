@@ -1,0 +1,42 @@
+"""Points of the decay curve: what is logged at each probe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from edit_lit.measures.outcomes import Outcomes, Pool
+from edit_lit.measures.scores import Rule, edit_scores, fate, margin, target_probability
+
+BEFORE_EDIT = -1
+"""The step under which outcomes of the unedited model are recorded."""
+
+BINARY_RULES = (Rule.PROB, Rule.EXACT, Rule.FIRST)
+
+
+def curve_point(baseline: Mapping[Pool, Outcomes], now: Mapping[Pool, Outcomes]) -> dict[str, float]:
+    """All scores of one probe, by their tags.
+
+    Args:
+        baseline: Outcomes right before the first training step, by pool.
+        now: Outcomes at this step, by pool.
+    """
+    point: dict[str, float] = {}
+    for pool, outcomes in now.items():
+        for rule in BINARY_RULES:
+            point[f"retention/{pool}/{rule}"] = fate(baseline[pool], outcomes, rule).retention
+    if Pool.EDITED in now:
+        point |= _edited_point(baseline[Pool.EDITED], now[Pool.EDITED])
+    # A rule that applies to no fact (no alternatives, or no success to retain) gives NaN: nothing to plot.
+    return {tag: value for tag, value in point.items() if value == value}
+
+
+def _edited_point(baseline: Outcomes, now: Outcomes) -> dict[str, float]:
+    point = {"edit/target_prob": target_probability(now), "edit/margin": margin(now)}
+    for rule in Rule:
+        point |= {f"edit/{name}/{rule}": value for name, value in edit_scores(now, rule).items()}
+    for rule in BINARY_RULES:
+        fates = fate(baseline, now, rule)
+        if fates.total:
+            point[f"retention/efr/{rule}"] = fates.edit_flip_rate
+            point |= {f"retention/{name}/{rule}": share for name, share in fates.shares().items()}
+    return point

@@ -1,0 +1,193 @@
+"""Asking a model about facts, fast enough to do it all through training.
+
+Shape legend: Q questions, S rows, P scored tokens, U distinct positions, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from edit_lit import distributed
+from edit_lit.batching import Rows, length_batches
+from edit_lit.facts.request import EditRequest, Question
+from edit_lit.language_model import LanguageModel, working_type
+from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
+from edit_lit.spans import AnswerRow, answer_rows
+from edit_lit.tracing import evaluating
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of similar length and the tokens that are scored in them.
+
+    ``where`` are the distinct positions whose logits are needed, [U] each; every scored token has its position
+    among them, its id and its target (question · 2 + answer or alternative), [P] each; ``opens`` marks a
+    target's first token.
+    """
+
+    rows: Rows
+    where: tuple[Tensor, Tensor]
+    position: Tensor
+    token: Tensor
+    target: Tensor
+    opens: Tensor
+
+
+class Probe:
+    """Asks one pool of facts; built once, run at every probe step.
+
+    Everything that does not depend on the weights is prepared here. A row whose tokens begin another row is not
+    run: in a causal model the longer row computes the same hidden states, so that the two targets of a prompt
+    share one row wherever one of them is a single token.
+
+    Args:
+        requests: The facts.
+        tokenizer: The model's tokenizer.
+        pool: The facts' pool. ``edited`` facts should answer ``target_new``; the others ``target_true``.
+        batch_tokens: Tokens in a batch, padding included.
+
+    Raises:
+        ValueError: If an answer has no tokens, or an unedited fact has no ``target_true``.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[EditRequest],
+        tokenizer: PreTrainedTokenizerBase,
+        pool: Pool = Pool.EDITED,
+        batch_tokens: int = 8192,
+    ) -> None:
+        self.requests = list(requests)
+        self.pool = pool
+        asked = [
+            (index, kind, number, question)
+            for index, request in enumerate(self.requests)
+            for kind in KINDS
+            for number, question in enumerate(questions_of(request, kind, pool))
+        ]
+        self._request = torch.tensor([index for index, *_ in asked], dtype=torch.long)
+        self._kind = torch.tensor([KINDS.index(kind) for _, kind, *_ in asked], dtype=torch.long)
+        self._prompt = torch.tensor([number for *_, number, _ in asked], dtype=torch.long)
+        questions = [question for *_, question in asked]
+        pairs = [(question.prompt, question.answer) for question in questions]
+        pairs += [(question.prompt, question.alternative) for question in questions if question.alternative]
+        targets = [2 * number for number in range(len(questions))]
+        targets += [2 * number + 1 for number, question in enumerate(questions) if question.alternative]
+        self._batches = _batches(answer_rows(tokenizer, pairs), targets, batch_tokens)
+        self.device = torch.device("cpu")
+
+    def run(self, language_model: LanguageModel) -> Outcomes:
+        """Ask every question once.
+
+        With several processes each runs a share of the batches and all get all outcomes.
+        """
+        if not len(self._request):
+            return Outcomes.empty()
+        device = language_model.device
+        size = 2 * len(self._request)
+        # Sums over each target's tokens: -log p, argmax hits, tokens, and whether its first token was hit.
+        sums = torch.zeros(4, size, dtype=torch.float64, device=device)
+        with evaluating(language_model.model):
+            for batch in distributed.shard(self._batches_on(device)):
+                logits_UV = language_model.logits_at(batch.rows, batch.where)
+                logits_UV = logits_UV.to(working_type(logits_UV))
+                picked_P = logits_UV[batch.position, batch.token]
+                nll_P = logits_UV.logsumexp(-1)[batch.position] - picked_P
+                hit_P = logits_UV.argmax(-1)[batch.position] == batch.token
+                parts = torch.stack([nll_P, hit_P, torch.ones_like(nll_P), hit_P & batch.opens])
+                sums.index_add_(1, batch.target, parts.double())
+        nll, hits, tokens, first = distributed.sum_over_processes(sums).cpu().view(4, -1, 2)
+        return Outcomes(
+            request=self._request,
+            kind=self._kind,
+            prompt=self._prompt,
+            nll=nll / tokens,
+            exact=((hits == tokens) & (tokens > 0)).double(),
+            token=hits / tokens,
+            first=first,
+        )
+
+    def _batches_on(self, device: torch.device) -> list[_Batch]:
+        """The batches, moved once to where the model is."""
+        if device != self.device:
+            self._batches = [_moved(batch, device) for batch in self._batches]
+            self.device = device
+        return self._batches
+
+
+def questions_of(request: EditRequest, kind: Kind, pool: Pool) -> Sequence[Question]:
+    """The questions of one kind that a pool asks about a fact.
+
+    Outside the ``edited`` pool, the answer to the rewrite and paraphrase prompts is what the model knew.
+
+    Raises:
+        ValueError: If that is not given.
+    """
+    if kind is Kind.NEIGHBORHOOD:
+        return request.neighborhood if pool is Pool.EDITED else ()
+    if kind is Kind.PORTABILITY:
+        return request.portability if pool is Pool.EDITED else ()
+    answer, alternative = request.target_new, request.target_true
+    if pool is not Pool.EDITED:
+        if alternative is None:
+            raise ValueError(
+                f"{request.name} has no target_true, so the {pool} pool cannot ask what the model knew. Add it."
+            )
+        answer, alternative = alternative, answer
+    prompts = (request.question,) if kind is Kind.REWRITE else request.paraphrases
+    return tuple(Question(prompt, answer, alternative) for prompt in prompts)
+
+
+def _batches(rows: list[AnswerRow], targets: list[int], batch_tokens: int) -> list[_Batch]:
+    hosts, host_of = _absorb_prefixes([tuple(row.ids) for row in rows])
+    guests: list[list[int]] = [[] for _ in hosts]
+    for number, host in enumerate(host_of):
+        guests[host].append(number)
+    return [
+        _batch([hosts[host] for host in batch], [[(rows[n], targets[n]) for n in guests[host]] for host in batch])
+        for batch in length_batches([len(host) for host in hosts], batch_tokens)
+    ]
+
+
+def _absorb_prefixes(rows: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
+    """The rows that begin no other row, and for each row which of them it begins or is.
+
+    Sorted, all rows that begin with a given row stand right behind it, so one backward walk finds them.
+    """
+    hosts: list[tuple[int, ...]] = []
+    host_of = [0] * len(rows)
+    for number in sorted(range(len(rows)), key=rows.__getitem__, reverse=True):
+        row = rows[number]
+        if not hosts or hosts[-1][: len(row)] != row:
+            hosts.append(row)
+        host_of[number] = len(hosts) - 1
+    return hosts, host_of
+
+
+def _batch(hosts: list[tuple[int, ...]], guests: list[list[tuple[AnswerRow, int]]]) -> _Batch:
+    places: dict[tuple[int, int], int] = {}
+    scored = [
+        (places.setdefault((number, column), len(places)), token, target, column == row.positions[0])
+        for number, of_host in enumerate(guests)
+        for row, target in of_host
+        for column, token in zip(row.positions, row.answer, strict=True)
+    ]
+    position, token, target, opens = (torch.tensor(part) for part in zip(*scored, strict=True))
+    where_row, where_column = (torch.tensor(part) for part in zip(*places, strict=True))
+    return _Batch(Rows.of(hosts), (where_row, where_column), position, token, target, opens)
+
+
+def _moved(batch: _Batch, device: torch.device) -> _Batch:
+    return _Batch(
+        rows=Rows(batch.rows.ids.to(device), batch.rows.mask.to(device)),
+        where=(batch.where[0].to(device), batch.where[1].to(device)),
+        position=batch.position.to(device),
+        token=batch.token.to(device),
+        target=batch.target.to(device),
+        opens=batch.opens.to(device),
+    )

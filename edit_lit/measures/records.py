@@ -1,0 +1,108 @@
+"""The raw outcomes of a run on disk: a Parquet data set with one file per probe.
+
+One row per step, pool, request, kind and prompt, so that any later question can be answered without a rerun.
+Read the folder with any Parquet reader, for instance ``pandas.read_parquet("…/retention.parquet")``.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from edit_lit.facts.request import EditRequest
+from edit_lit.files import write_atomically
+from edit_lit.measures.curve import BEFORE_EDIT
+from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
+
+FOLDER = "retention.parquet"
+_PAIRS = ("nll", "exact", "token", "first")
+_SIDES = ("answer", "alternative")
+
+
+def write_probe(
+    folder: Path, step: int, outcomes: Mapping[Pool, Outcomes], requests: Mapping[Pool, Sequence[EditRequest]]
+) -> None:
+    """Write the outcomes of one probe.
+
+    Args:
+        folder: The data set's folder.
+        step: Optimizer steps taken, or −1 for the unedited model.
+        outcomes: Outcomes by pool.
+        requests: The pools' facts.
+    """
+    table = pa.concat_tables([_table(step, pool, rows, requests[pool]) for pool, rows in outcomes.items()])
+    write_atomically(_file(folder, step), lambda temporary: pq.write_table(table, temporary))
+
+
+def read_probes(folder: Path) -> dict[Pool, dict[int, Outcomes]]:
+    """All outcomes by pool and step, steps in ascending order.
+
+    Raises:
+        ValueError: If the folder holds no records.
+    """
+    files = _files(folder)
+    if not files:
+        raise ValueError(f"{folder} holds no probe records. Name the folder of a run that has been probed.")
+    probes: dict[Pool, dict[int, Outcomes]] = {}
+    for step, path in sorted(files.items()):
+        table = pq.read_table(path)
+        for pool in Pool:
+            rows = table.filter(pa.compute.equal(table["pool"], str(pool)))
+            if rows.num_rows:
+                probes.setdefault(pool, {})[step] = _outcomes(rows)
+    return probes
+
+
+def copy_probes(source: Path, target: Path, last_step: int) -> None:
+    """Bring over the records up to a step, for a run that continues another."""
+    for step, path in _files(source).items():
+        if step <= last_step:
+            write_atomically(_file(target, step), partial(shutil.copyfile, path))
+
+
+def _file(folder: Path, step: int) -> Path:
+    return folder / ("before_edit.parquet" if step == BEFORE_EDIT else f"step_{step:09d}.parquet")
+
+
+def _files(folder: Path) -> dict[int, Path]:
+    steps = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.parquet")}
+    before = _file(folder, BEFORE_EDIT)
+    return ({BEFORE_EDIT: before} if before.exists() else {}) | steps
+
+
+def _table(step: int, pool: Pool, outcomes: Outcomes, requests: Sequence[EditRequest]) -> pa.Table:
+    who = outcomes.request.tolist()
+    columns = {
+        "step": pa.array([step] * len(who), pa.int64()),
+        "pool": [str(pool)] * len(who),
+        "request": pa.array(who, pa.int32()),
+        "id": [requests[index].id for index in who],
+        "subject": [requests[index].subject for index in who],
+        "relation": pa.array([requests[index].relation for index in who], pa.string()),
+        "kind": [str(KINDS[code]) for code in outcomes.kind.tolist()],
+        "prompt": pa.array(outcomes.prompt.tolist(), pa.int32()),
+    }
+    for name in _PAIRS:
+        for side, values in zip(_SIDES, getattr(outcomes, name).unbind(1), strict=True):
+            columns[f"{name}_{side}"] = pa.array(values.tolist(), pa.float64())
+    return pa.table(columns)
+
+
+def _outcomes(table: pa.Table) -> Outcomes:
+    codes = {str(kind): KINDS.index(kind) for kind in Kind}
+    pairs = {
+        name: torch.tensor([table[f"{name}_{side}"].to_pylist() for side in _SIDES], dtype=torch.float64).T
+        for name in _PAIRS
+    }
+    return Outcomes(
+        request=torch.tensor(table["request"].to_pylist()),
+        kind=torch.tensor([codes[kind] for kind in table["kind"].to_pylist()]),
+        prompt=torch.tensor(table["prompt"].to_pylist()),
+        **pairs,
+    )

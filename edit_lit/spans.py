@@ -1,0 +1,98 @@
+"""Where a subject or an answer stands among the tokens of a text, by character offsets.
+
+The whole text is tokenised once and the tokenizer's own offsets say which tokens cover which
+characters. That needs no rule about leading spaces, BOS tokens or pieces that merge across a border.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A tokenised text with its character offsets.
+
+    Args:
+        ids: Token ids, special tokens of the tokenizer included.
+        offsets: First character and end character of each token; equal for special tokens.
+    """
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+    def tokens_over(self, start: int, end: int) -> range:
+        """Positions of the tokens that overlap the characters from ``start`` up to ``end``.
+
+        Raises:
+            ValueError: If no token does.
+        """
+        hits = [position for position, (first, last) in enumerate(self.offsets) if max(first, start) < min(last, end)]
+        if not hits:
+            raise ValueError(
+                f"no token covers characters {start} to {end}; the tokenizer drops them. Spell that part otherwise."
+            )
+        return range(hits[0], hits[-1] + 1)
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> Encoded:
+    """Tokenise a text with the special tokens that the tokenizer adds by default."""
+    encoding = tokenizer(text, return_offsets_mapping=True, return_attention_mask=False)
+    return Encoded(list(encoding["input_ids"]), [tuple(pair) for pair in encoding["offset_mapping"]])
+
+
+def encode_many(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[Encoded]:
+    """Tokenise many texts in one call."""
+    if not texts:
+        return []
+    encoding = tokenizer(texts, return_offsets_mapping=True, return_attention_mask=False)
+    return [
+        Encoded(list(ids), [tuple(pair) for pair in offsets])
+        for ids, offsets in zip(encoding["input_ids"], encoding["offset_mapping"], strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class AnswerRow:
+    """A prompt and its answer as model input under teacher forcing.
+
+    The answer's last token predicts nothing that is asked for, so it is left out of the input.
+
+    Args:
+        ids: Prompt tokens and all answer tokens but the last.
+        answer: The answer's token ids.
+    """
+
+    ids: list[int]
+    answer: list[int]
+
+    @property
+    def positions(self) -> range:
+        """Positions in ``ids`` whose next-token distributions score the answer, in its order."""
+        return range(len(self.ids) - len(self.answer), len(self.ids))
+
+
+def answer_rows(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> list[AnswerRow]:
+    """Tokenise (prompt, answer) pairs, each joined by one space.
+
+    Raises:
+        ValueError: If an answer has no token of its own, or its first token begins the text.
+    """
+    texts = [joined(prompt, answer) for prompt, answer in pairs]
+    rows = []
+    for text, (prompt, answer), encoded in zip(texts, pairs, encode_many(tokenizer, texts), strict=True):
+        try:
+            span = encoded.tokens_over(len(text) - len(answer.strip()), len(text))
+        except ValueError as error:
+            raise ValueError(f"answer {answer!r} to {prompt!r}: {error}") from error
+        if span.start == 0:
+            raise ValueError(f"answer {answer!r} to {prompt!r}: no token precedes it. Give the prompt some text.")
+        rows.append(AnswerRow(encoded.ids[: span.stop - 1], encoded.ids[span.start : span.stop]))
+    return rows
+
+
+def joined(prompt: str, answer: str) -> str:
+    """Prompt and answer with exactly one space between them."""
+    return f"{prompt.rstrip()} {answer.strip()}"

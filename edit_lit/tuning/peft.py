@@ -1,0 +1,107 @@
+"""Parameter-efficient fine-tuning with the peft library, on selected layers."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from peft import LoraConfig, PeftConfig, get_peft_model
+from transformers.pytorch_utils import Conv1D
+
+from edit_lit.language_model import LanguageModel, is_projection
+from edit_lit.tuning.selection import LayerChoice, ModuleChoice
+from edit_lit.tuning.tuning import Tuning
+
+
+class PeftTuning(Tuning):
+    """Freezes the model and trains an adapter of any kind that peft offers.
+
+    Args:
+        config: The adapter. Its ``target_modules`` are filled in from ``layers`` and ``modules``.
+        layers: The layers that get an adapter; see :class:`~edit_lit.tuning.selection.LayerSelection`.
+        modules: The matrices within them that do; see :class:`~edit_lit.tuning.selection.LayerSelection`.
+
+    Raises:
+        ValueError: If ``config`` names target modules itself.
+    """
+
+    def __init__(
+        self,
+        config: PeftConfig,
+        layers: LayerChoice | list[int] = "all",
+        modules: ModuleChoice | list[str] = "all",
+    ) -> None:
+        super().__init__(layers, modules)
+        given = getattr(config, "target_modules", None)
+        if given:
+            raise ValueError(
+                f"tuning.config.target_modules is {given!r}; leave it out and "
+                "choose with tuning.layers and tuning.modules."
+            )
+        self.config = config
+
+    def apply(self, language_model: LanguageModel, edited_layers: Sequence[int]) -> None:
+        """Wrap the model; the blocks' own weights are frozen by peft."""
+        config = copy.deepcopy(self.config)
+        config.task_type = "CAUSAL_LM"
+        if hasattr(config, "target_modules"):
+            in_blocks = {id(module) for block in language_model.blocks for module in block.modules()}
+            selected = self.selection.select(language_model, edited_layers)
+            targets = {
+                name: module
+                for name, module in selected.items()
+                if is_projection(module) and (id(module) in in_blocks or not isinstance(self.modules, str))
+            }
+            if not targets:
+                raise ValueError(
+                    f"tuning.layers {self.layers!r} with tuning.modules {self.modules!r} selects no matrix for an "
+                    f"adapter, only {', '.join(selected)}. Choose modules that hold one."
+                )
+            config.target_modules = list(targets)
+            if hasattr(config, "fan_in_fan_out"):
+                config.fan_in_fan_out = any(isinstance(module, Conv1D) for module in targets.values())
+        elif self.layers != "all" or self.modules != "all":
+            raise ValueError(
+                f"{type(config).__name__} adds no weights inside layers, so tuning.layers {self.layers!r} and "
+                f"tuning.modules {self.modules!r} cannot be honoured. Leave both at 'all'."
+            )
+        language_model.model = get_peft_model(language_model.model, config)  # type: ignore[assignment] # acts as a model
+
+
+class LoRA(PeftTuning):
+    """Low-rank adapters (Hu et al., arXiv 2106.09685).
+
+    Args:
+        r: Rank.
+        alpha: Scale of the adapter is alpha / r.
+        dropout: Dropout on the adapter's input.
+        layers: The layers that get an adapter; see :class:`~edit_lit.tuning.selection.LayerSelection`.
+        modules: The matrices within them that do; see :class:`~edit_lit.tuning.selection.LayerSelection`.
+    """
+
+    use_dora = False
+
+    def __init__(
+        self,
+        r: int = 8,
+        alpha: int = 16,
+        dropout: float = 0.0,
+        layers: LayerChoice | list[int] = "all",
+        modules: ModuleChoice | list[str] = "all",
+    ) -> None:
+        config = LoraConfig(r=r, lora_alpha=alpha, lora_dropout=dropout, use_dora=self.use_dora)
+        super().__init__(config, layers, modules)
+
+
+class DoRA(LoRA):
+    """Low-rank adapters of the weights' directions, with trained magnitudes (Liu et al., arXiv 2402.09353).
+
+    Args:
+        r: Rank.
+        alpha: Scale of the adapter is alpha / r.
+        dropout: Dropout on the adapter's input.
+        layers: The layers that get an adapter; see :class:`~edit_lit.tuning.selection.LayerSelection`.
+        modules: The matrices within them that do; see :class:`~edit_lit.tuning.selection.LayerSelection`.
+    """
+
+    use_dora = True

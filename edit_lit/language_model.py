@@ -160,6 +160,30 @@ class LanguageModel(nn.Module):
             )
         return found[-1][1]
 
+    def attention_projection(self, layer: int) -> nn.Module:
+        """The output projection of a block's attention.
+
+        It is the last matrix inside the block's attention that writes to the residual stream.
+
+        Raises:
+            ValueError: If the block has none.
+        """
+        inside = (
+            module
+            for root in self.blocks[layer].modules()
+            if "attention" in type(root).__name__.lower()
+            for module in root.modules()
+        )
+        writers = [
+            module for module in inside if is_projection(module) and projection_shape(module)[0] == self.hidden_size
+        ]
+        if not writers:
+            raise ValueError(
+                f"block {layer} of {type(self.model).__name__} has no attention with an output projection. "
+                "Use an editor that works on the MLP alone."
+            )
+        return writers[-1]
+
     def parameter_name(self, parameter: nn.Parameter) -> str:
         """The name of a parameter inside the Hugging Face model."""
         return next(name for name, candidate in self.model.named_parameters() if candidate is parameter)

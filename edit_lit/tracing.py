@@ -6,7 +6,7 @@ blocks stay its own business; blocks that are not wanted hand their input on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -57,6 +57,20 @@ def recorded_output(module: nn.Module) -> Iterator[Record]:
     handle = module.register_forward_hook(keep)
     try:
         yield record
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def shifted_output(module: nn.Module, shift: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace a module's output, or the first part of it."""
+
+    def replace(_: nn.Module, __: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> Any:
+        return (shift(output[0]), *output[1:]) if isinstance(output, tuple) else shift(output)
+
+    handle = module.register_forward_hook(replace)
+    try:
+        yield
     finally:
         handle.remove()
 

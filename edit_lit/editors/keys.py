@@ -109,7 +109,7 @@ class KeyStream:
         for batch in self._batches:
             with recorded_output(self.language_model.blocks[layer]) as record:
                 self._run(batch, stop_after=layer)
-            batch.hidden = record.take()
+            batch.hidden = record.take(batch.rows)
         self.reached = layer
 
     @torch.no_grad()
@@ -131,11 +131,11 @@ class KeyStream:
                 value_record = stack.enter_context(recorded_output(self.value_module))
                 self._run(batch, stop_after=self.value_layer if batch.bare else layer)
             at_lookup = (torch.arange(len(batch.rows), device=device), batch.lookup)
-            found_BN = key_record.take()[at_lookup].double()
+            found_BN = key_record.take(batch.rows)[at_lookup].double()
             keys_FN.index_add_(0, batch.fact, found_BN * batch.weight)
             if batch.bare:
                 bare_FN[batch.fact] = found_BN
-                values_FD[batch.fact] = value_record.take()[at_lookup].double()
+                values_FD[batch.fact] = value_record.take(batch.rows)[at_lookup].double()
         return Reading(*(distributed.sum_over_processes(tensor) for tensor in (keys_FN, bare_FN, values_FD)))
 
     def _run(self, batch: _Batch, stop_after: int) -> None:

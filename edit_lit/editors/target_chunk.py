@@ -97,9 +97,9 @@ class TargetChunk:
             known = [stack.enter_context(recorded_output(self.language_model.blocks[below]))] if below >= 0 else []
             run_blocks(self.language_model, self.input, stop_after=layer)
         bare = torch.arange(0, len(self.lookup_S), self.rows_per_fact, device=self.lookup_S.device)
-        outputs = [record.take()[bare, self.lookup_S[bare]] for record in records]
+        outputs = [record.take(self.input)[bare, self.lookup_S[bare]] for record in records]
         self.origin_FMD = torch.stack([output.to(working_type(output)) for output in outputs], 1)
-        self.known = (below, known[0].take()) if known else None
+        self.known = (below, known[0].take(self.input)) if known else None
 
     def _index_answers(self, flat: list[SubjectRow], device: torch.device) -> None:
         """Where the answers are scored: row, column, token and weight of each position."""
@@ -216,8 +216,13 @@ class TargetChunk:
         return logits.to(delta_AMD.dtype).log_softmax(-1)
 
     def _shift(self, delta_AD: Tensor, row_S: Tensor) -> Callable[[Tensor], Tensor]:
-        rows = torch.arange(len(row_S), device=row_S.device)
         shift_SD = delta_AD.repeat_interleave(self.rows_per_fact, dim=0)
-        return lambda hidden_STD: hidden_STD.index_put(
-            (rows, self.lookup_S[row_S]), shift_SD.to(hidden_STD.dtype), accumulate=True
-        )
+        length = self.input.ids.shape[1]
+        # Counted through all rows, which also fits the families that flatten rows and positions around their MLPs.
+        place_S = torch.arange(len(row_S), device=row_S.device) * length + self.lookup_S[row_S]
+
+        def shift(output: Tensor) -> Tensor:
+            flat = output.reshape(-1, output.shape[-1])
+            return flat.index_add(0, place_S, shift_SD.to(flat.dtype)).view(output.shape)
+
+        return shift

@@ -42,7 +42,7 @@ class EditedWeights:
     def __enter__(self) -> EditedWeights:
         for layer in self._modules:
             self._originals[layer] = self.parameter(layer).detach().clone()
-            self._masters_DN[layer] = self._oriented(layer, self._originals[layer]).double().clone()
+            self._masters_DN[layer] = self.oriented(layer, self._originals[layer]).double().clone()
         return self
 
     @torch.no_grad()
@@ -66,7 +66,7 @@ class EditedWeights:
         if self.restraint is not None:
             update = self.restraint.of_step(update, self._masters_DN[layer])
         self._masters_DN[layer] += update.dense()
-        self.parameter(layer).copy_(self._oriented(layer, self._masters_DN[layer]))
+        self.parameter(layer).copy_(self.oriented(layer, self._masters_DN[layer]))
         self._updates[layer] = added(self._updates[layer], update) if layer in self._updates else update
 
     @torch.no_grad()
@@ -75,7 +75,7 @@ class EditedWeights:
         totals = {}
         for layer, update in self._updates.items():
             if self.restraint is not None:
-                update = self.restraint.of_sum(update, self._oriented(layer, self._originals[layer]))
+                update = self.restraint.of_sum(update, self.oriented(layer, self._originals[layer]))
             name = self.language_model.parameter_name(self.parameter(layer))
             totals[name] = (update.transposed if self._is_transposed(layer) else update).in_float32()
         return totals
@@ -83,5 +83,6 @@ class EditedWeights:
     def _is_transposed(self, layer: int) -> bool:
         return isinstance(self._modules[layer], Conv1D)
 
-    def _oriented(self, layer: int, matrix: Tensor) -> Tensor:
+    def oriented(self, layer: int, matrix: Tensor) -> Tensor:
+        """A matrix shaped as the parameter, as [D, N]; and the other way round."""
         return matrix.T if self._is_transposed(layer) else matrix

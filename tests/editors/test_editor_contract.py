@@ -9,6 +9,8 @@ import torch
 from edit_lit.editors import (
     EMMET,
     ENCORE,
+    FTL,
+    FTM,
     MEMIT,
     PMET,
     PRUNE,
@@ -20,8 +22,11 @@ from edit_lit.editors import (
     Anchor,
     BeyondRank,
     Delta,
+    LocFTBF,
+    LoRAEdit,
     MEMITSequential,
     Schedule,
+    TargetTraining,
 )
 from edit_lit.facts.request import EditRequest
 from edit_lit.measures.probe import Probe
@@ -53,6 +58,13 @@ EDITORS = {
     ),
     "ROME": lambda parts: ROME([2], ridge=0.1, **parts),
     "ROME without moments": lambda parts: ROME([2], use_moments=False, **parts),
+    "FTL": lambda parts: FTL([2], max_change=0.5, training=TargetTraining(lr=0.05, epochs=20)),
+    "FTL with teacher forcing": lambda parts: FTL(
+        [2], None, True, TargetTraining(lr=0.05, epochs=20), restraint=PRUNE(), schedule=Schedule(paraphrases=1)
+    ),
+    "FTM": lambda parts: FTM([2], TargetTraining(lr=0.02, epochs=10)),
+    "LocFTBF": lambda parts: LocFTBF([1, 2], training=TargetTraining(lr=0.05, epochs=20, minibatch=3)),
+    "LoRAEdit": lambda parts: LoRAEdit(modules="all", r=2, training=TargetTraining(lr=0.05, epochs=20)),
     "RROME": lambda parts: RROME([2], ridge=0.1, **parts),
     "RROME with prompt keys": lambda parts: RROME([2], ridge=0.1, prompt_keys=True, **parts),
 }
@@ -103,10 +115,10 @@ def test_bad_requests_and_layers_are_refused(editor):
     language_model = small.model()
     with pytest.raises(ValueError, match="no edit requests"):
         editor.edit(language_model, [])
-    bad = EditRequest("zzz", "{} is in", "north", id="17")
+    bad = EditRequest("Oslo", "{} is in", "zzz", id="17")
     language_model.tokenizer.backend_tokenizer.normalizer = __import__("tokenizers").normalizers.Replace("zzz", "")
     language_model.model.forward = lambda *_, **__: 1 / 0
-    with pytest.raises(ValueError, match=r"request 17 \(subject 'zzz'\)"):
+    with pytest.raises(ValueError, match=r"request 17 \(subject 'Oslo'\)"):
         editor.edit(language_model, [*small.requests(1), bad])
     editor.layers = [7]
     with pytest.raises(ValueError, match=r"layers names layer 7.*numbered 0 to 3"):

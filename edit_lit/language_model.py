@@ -147,7 +147,9 @@ class LanguageModel(nn.Module):
         writers = [
             (name, module)
             for name, module in block.named_modules()
-            if is_projection(module) and projection_shape(module)[0] == self.hidden_size
+            if is_projection(module)
+            and projection_shape(module)[0] == self.hidden_size
+            and not name.endswith("base_layer")  # inside an adapter that is listed itself
         ]
         widest = max((projection_shape(module)[1] for _, module in writers), default=0)
         found = [(name, module) for name, module in writers if projection_shape(module)[1] == widest]

@@ -132,6 +132,7 @@ class Delta:
         """Frobenius norm of each update."""
         return {name: update.norm() for name, update in self.updates.items()}
 
+    @torch.no_grad()
     def relative_norms(self, model: nn.Module) -> dict[str, float]:
         """‖Δ‖/‖W‖ of each parameter, against the unedited weights."""
         return {

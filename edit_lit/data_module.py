@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader, DistributedSampler
 
 from edit_lit.facts.request import EditRequest, subjects_of
@@ -100,7 +101,11 @@ class EditDataModule(L.LightningDataModule):
 
     def _batches_done(self) -> int:
         """Batches of the current epoch that have been trained on."""
-        return self.trainer.fit_loop.epoch_loop.batch_progress.current.processed if self.trainer is not None else 0
+        if self.trainer is None:
+            return 0
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        assert isinstance(progress, _ProcessedTracker)
+        return progress.processed
 
     def _processes(self) -> int:
         return self.trainer.world_size if self.trainer is not None else 1

@@ -69,7 +69,10 @@ def test_logits_at_positions_equal_the_full_forward_pass(make):
     where = (torch.tensor([0, 0, 1]), torch.tensor([1, 3, 1]))
     with torch.no_grad():
         full = torch.stack(
-            [language_model.model(input_ids=torch.tensor([ids])).logits[0, -1] for ids in ([5, 6], [5, 6, 7, 8], [9, 10])]
+            [
+                language_model.model(input_ids=torch.tensor([ids])).logits[0, -1]
+                for ids in ([5, 6], [5, 6, 7, 8], [9, 10])
+            ]
         )
         torch.testing.assert_close(language_model.logits_at(rows, where), full)
         assert language_model.logits_at(rows, (where[0][:0], where[1][:0])).shape[0] == 0

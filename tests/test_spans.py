@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import tiny
 
-from edit_lit.facts.request import EditRequest
 from edit_lit.editors.prompts import prompt_rows, statement_rows
+from edit_lit.facts.request import EditRequest
 from edit_lit.spans import answer_rows, encode
 
 TOKENIZERS = [

@@ -24,7 +24,9 @@ from edit_lit.tuning import FullTuning, LoRA
 def run(folder, corpus, callbacks=(), tuning=None, every=2, retention=True, resume=None, **options):
     """Edit, fine-tune for six steps, probe every second one."""
     module = tiny.tuner(tuning=tuning or FullTuning())
-    edit = KnowledgeEdit(tiny.memit(corpus, str(Path(corpus).parent / "moments")), cache_dir=f"{Path(corpus).parent}/deltas")
+    edit = KnowledgeEdit(
+        tiny.memit(corpus, str(Path(corpus).parent / "moments")), cache_dir=f"{Path(corpus).parent}/deltas"
+    )
     watch = [EditRetentionCallback(every_n_steps=every)] if retention else []
     trainer = tiny.trainer(str(folder), [edit, *watch, *callbacks], **options)
     trainer.fit(module, datamodule=tiny.data(), ckpt_path=resume)
@@ -32,7 +34,7 @@ def run(folder, corpus, callbacks=(), tuning=None, every=2, retention=True, resu
 
 
 def curves(folder):
-    return {pool: {step: rows for step, rows in steps.items()} for pool, steps in read_probes(folder / FOLDER).items()}
+    return read_probes(folder / FOLDER)
 
 
 def assert_same_curves(first, second):
@@ -187,7 +189,15 @@ def test_everything_is_in_the_log(tmp_path, corpus):
     table = CSVLogger(str(tmp_path), name="n", version=board.version)
     report = RunReport()
     report.options = {"model.tuning": "LoRA"}
-    _, trainer = run(tmp_path, corpus, [report], logger=[board, table], val_check_interval=2, check_val_every_n_epoch=None, log_every_n_steps=1)
+    _, trainer = run(
+        tmp_path,
+        corpus,
+        [report],
+        logger=[board, table],
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        log_every_n_steps=1,
+    )
     folder = Path(trainer.log_dir)
     events = EventAccumulator(str(folder)).Reload()
     tags = set(events.Tags()["scalars"])

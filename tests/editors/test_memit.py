@@ -12,7 +12,7 @@ from edit_lit.editors.solver import InverseMoment, solve_update
 from edit_lit.facts.request import EditRequest
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import margin
-from edit_lit.tracing import frozen
+from edit_lit.tracing import frozen, recorded_input, recorded_output
 
 OPTIONS = TargetValues(steps=6, chunk=2)
 
@@ -61,7 +61,9 @@ def test_sampled_contexts_depend_on_the_seed_only():
     assert first == Contexts(words=("it", "the"), tokens=5).load(language_model)
     assert first != Contexts(words=("it", "the"), tokens=5, seed=1).load(language_model)
     assert first[0] == "{}"
-    assert all(text.startswith(word) and text.endswith(". {}") for word, text in zip(("it", "the"), first[1:], strict=True))
+    assert all(
+        text.startswith(word) and text.endswith(". {}") for word, text in zip(("it", "the"), first[1:], strict=True)
+    )
     with pytest.raises(ValueError, match="contexts.templates holds 'no slot'"):
         Contexts(templates=["no slot"])
 
@@ -113,7 +115,9 @@ def slow_target_value(language_model, request, contexts, layer, options):
 
 
 @pytest.mark.parametrize("make", [tiny.llama, tiny.gpt2])
-@pytest.mark.parametrize("options", [OPTIONS, TargetValues(steps=25, chunk=3, clamp=30.0, weight_decay=1e-3, stop_loss=3.2)])
+@pytest.mark.parametrize(
+    "options", [OPTIONS, TargetValues(steps=25, chunk=3, clamp=30.0, weight_decay=1e-3, stop_loss=3.2)]
+)
 def test_target_values_equal_one_fact_at_a_time(make, options):
     language_model, made = make(), tiny.requests(5)
     contexts = ["{}", "it is late . {}", "the bus goes to {}"]
@@ -139,20 +143,14 @@ def slow_memit(language_model, made, editor, corpus_moments, targets, contexts):
         for rows in prompts:
             of_fact = []
             for row in rows:
-                seen = {}
-                projection = language_model.output_projection(layer)
-                hooks = [
-                    projection.register_forward_pre_hook(lambda _, inputs: seen.update(key=inputs[0])),
-                    language_model.blocks[editor.layers[-1]].register_forward_hook(
-                        lambda _, __, out: seen.update(value=out[0] if isinstance(out, tuple) else out)
-                    ),
-                ]
-                language_model.model(input_ids=torch.tensor([row.ids]))
-                for hook in hooks:
-                    hook.remove()
-                of_fact.append(seen["key"][0, row.lookup])
+                with (
+                    recorded_input(language_model.output_projection(layer)) as key,
+                    recorded_output(language_model.blocks[editor.layers[-1]]) as value,
+                ):
+                    language_model.model(input_ids=torch.tensor([row.ids]))
+                of_fact.append(key.take()[0, row.lookup])
                 if row is rows[0]:
-                    values.append(seen["value"][0, row.lookup])
+                    values.append(value.take()[0, row.lookup])
             keys.append((torch.stack(of_fact) * weights[:, None]).sum(0))
         keys, residuals = torch.stack(keys, 1), (targets - torch.stack(values)).T / (len(editor.layers) - place)
         system = editor.covariance_weight * corpus_moments[layer] + keys @ keys.T

@@ -51,7 +51,8 @@ def test_outcomes_equal_one_forward_pass_per_question(make_model, make_tokenizer
 def test_the_batch_size_changes_nothing():
     language_model = tiny.llama()
     small, large = (
-        Probe(tiny.requests(8), language_model.tokenizer, batch_tokens=tokens).run(language_model) for tokens in (1, 9999)
+        Probe(tiny.requests(8), language_model.tokenizer, batch_tokens=tokens).run(language_model)
+        for tokens in (1, 9999)
     )
     for name, tensor in small.tensors().items():
         torch.testing.assert_close(tensor, large.tensors()[name])

@@ -14,7 +14,9 @@ from edit_lit.measures.records import copy_probes, read_probes, write_probe
 def probed(folder, steps):
     language_model, made = tiny.llama(), tiny.requests()
     requests = {Pool.EDITED: made[:2], Pool.INTRINSIC: made[2:]}
-    outcomes = {pool: Probe(of_pool, language_model.tokenizer, pool).run(language_model) for pool, of_pool in requests.items()}
+    outcomes = {
+        pool: Probe(of_pool, language_model.tokenizer, pool).run(language_model) for pool, of_pool in requests.items()
+    }
     for step in steps:
         write_probe(folder, step, outcomes, requests)
     return outcomes
@@ -23,7 +25,7 @@ def probed(folder, steps):
 def test_records_come_back_as_they_were(tmp_path):
     outcomes = probed(tmp_path, [100, 0, BEFORE_EDIT])
     read = read_probes(tmp_path)
-    assert {pool: list(steps) for pool, steps in read.items()} == dict.fromkeys(outcomes, [BEFORE_EDIT, 0, 100])
+    assert {pool: list(steps) for pool, steps in read.items()} == {pool: [BEFORE_EDIT, 0, 100] for pool in outcomes}
     for pool, expected in outcomes.items():
         for name, tensor in expected.tensors().items():
             torch.testing.assert_close(read[pool][100].tensors()[name], tensor, equal_nan=True, rtol=0, atol=0)

@@ -35,7 +35,9 @@ def random_outcomes(seed, facts=12):
     nll = pair(lambda: generator.expovariate(1))
     nll[3, 1] = math.nan
     exact = pair(lambda: float(generator.random() < 0.6))
-    return Outcomes(request, kind, prompt, nll, exact, pair(generator.random), pair(lambda: float(generator.random() < 0.7)))
+    return Outcomes(
+        request, kind, prompt, nll, exact, pair(generator.random), pair(lambda: float(generator.random() < 0.7))
+    )
 
 
 def looped(outcomes, rule, kind):

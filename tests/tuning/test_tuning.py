@@ -49,7 +49,11 @@ def test_modules_choose_within_layers():
         assert trainable(language_model) == {f"model.layers.{n}.{name}.weight" for n in EDITED for name in expected}
     language_model = tiny.llama()
     FullTuning("edited", ["*.down_proj", "lm_head"]).apply(language_model, EDITED)
-    assert trainable(language_model) == {"model.layers.1.mlp.down_proj.weight", "model.layers.2.mlp.down_proj.weight", "lm_head.weight"}
+    assert trainable(language_model) == {
+        "model.layers.1.mlp.down_proj.weight",
+        "model.layers.2.mlp.down_proj.weight",
+        "lm_head.weight",
+    }
 
 
 @pytest.mark.parametrize("make", [tiny.llama, tiny.gpt2])
@@ -60,7 +64,9 @@ def test_adapters_sit_on_the_chosen_matrices(make, adapter):
     adapter(r=2, layers="edited", modules="mlp").apply(language_model, EDITED)
     names = trainable(language_model)
     assert names
-    assert all(("layers.1.mlp" in name or "layers.2.mlp" in name or "h.1.mlp" in name or "h.2.mlp" in name) for name in names)
+    assert all(
+        ("layers.1.mlp" in name or "layers.2.mlp" in name or "h.1.mlp" in name or "h.2.mlp" in name) for name in names
+    )
     assert any("magnitude" in name for name in names) == (adapter is DoRA)
     # A fresh adapter changes nothing, and the model's parts are still found through it.
     torch.testing.assert_close(language_model.logits_at(*_question()), reference, rtol=1e-5, atol=1e-6)
@@ -75,7 +81,9 @@ def _question():
 
 def test_any_adapter_of_peft_works():
     language_model = tiny.llama()
-    PeftTuning(IA3Config(feedforward_modules=[]), layers="after_edited", modules="attention").apply(language_model, EDITED)
+    PeftTuning(IA3Config(feedforward_modules=[]), layers="after_edited", modules="attention").apply(
+        language_model, EDITED
+    )
     assert all("layers.3.self_attn" in name for name in trainable(language_model))
     language_model = tiny.llama()
     PeftTuning(PromptTuningConfig(num_virtual_tokens=2, task_type="CAUSAL_LM")).apply(language_model, EDITED)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -27,8 +28,8 @@ class RunReport(L.Callback):
         rule: The success rule of the figure and of the half-life.
     """
 
-    def __init__(self, rule: Rule = Rule.EXACT) -> None:
-        self.rule = rule
+    def __init__(self, rule: Literal["prob", "exact", "first"] = "exact") -> None:
+        self.rule = Rule(rule)
         self.options: Mapping[str, str | int | float | bool] = {}
         self._run: Run | None = None
 

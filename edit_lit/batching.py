@@ -47,7 +47,7 @@ def pad_right(rows: Sequence[Sequence[int]], fill: int, dtype: torch.dtype = tor
 
 
 def length_batches(lengths: Sequence[int], max_tokens: int, max_rows: int | None = None) -> list[list[int]]:
-    """Group rows of similar length, so that little of a batch is padding.
+    """Group rows of similar length, so that at most a fifth of a batch is padding.
 
     Args:
         lengths: Tokens of each row.
@@ -59,11 +59,15 @@ def length_batches(lengths: Sequence[int], max_tokens: int, max_rows: int | None
         depends on nothing but the lengths.
     """
     batches: list[list[int]] = []
+    real = 0
     for position in sorted(range(len(lengths)), key=lengths.__getitem__):
-        rows_with_it = len(batches[-1]) + 1 if batches else 1
-        fits = rows_with_it * lengths[position] <= max_tokens and (max_rows is None or rows_with_it <= max_rows)
+        rows = len(batches[-1]) + 1 if batches else 1
+        padded = rows * lengths[position]
+        fits = padded <= max_tokens and real + lengths[position] >= 0.8 * padded and (not max_rows or rows <= max_rows)
         if batches and fits:
             batches[-1].append(position)
         else:
             batches.append([position])
+            real = 0
+        real += lengths[position]
     return batches

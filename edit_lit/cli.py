@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse import auto_cli
+from jsonargparse import ArgumentParser
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -25,6 +25,7 @@ from callbacks.run_report import print_table
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.probe import Probe
+from edit_lit.measures.scores import Rule
 from edit_lit.reports.report import report
 from edit_lit.reports.table import HEADER, score_rows
 
@@ -116,6 +117,18 @@ def edit_only(args: list[str]) -> None:
         cli.model.save_pretrained(Path(cli.config.export))
 
 
+def _report(args: list[str]) -> None:
+    parser = ArgumentParser(
+        prog="python -m edit_lit report", description="Figures and tables from the folders of runs."
+    )
+    parser.add_argument("runs", nargs="+", help="Folders of runs, or folders that hold some.")
+    parser.add_argument("--rule", choices=[str(rule) for rule in Rule], default="exact", help="Rule of the figures.")
+    parser.add_argument("--output", type=str | None, default=None, help="Folder for the comparison of several runs.")
+    options = parser.parse_args(args)
+    for folder in report(options.runs, Rule(options.rule), options.output):
+        logging.getLogger(__name__).info("written: %s", folder)
+
+
 def _parse(cls: type[EditCLI], args: list[str], run: bool) -> EditCLI:
     return cls(
         FineTuner,
@@ -153,8 +166,7 @@ def main(args: list[str] | None = None) -> None:
         elif verb == "edit":
             edit_only(args[1:])
         elif verb == "report":
-            for folder in auto_cli(report, args=args[1:], as_positional=True):
-                logging.getLogger(__name__).info("written: %s", folder)
+            _report(args[1:])
         else:
             sys.exit(_USAGE)
     except ValueError as error:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import lightning as L
+import torch
+from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader, DistributedSampler
 
 from edit_lit.facts.request import EditRequest, subjects_of
@@ -80,21 +86,68 @@ class EditDataModule(L.LightningDataModule):
     def _loader(self, dataset: ExampleSet, shuffle: bool) -> DataLoader[Example]:
         processes = self._processes()
         rank = self.trainer.global_rank if self.trainer is not None else 0
-        sampler: DistributedSampler[Example] = DistributedSampler(
-            dataset, processes, rank, shuffle=shuffle, seed=self.seed, drop_last=False
-        )
-        return DataLoader(
+        return ResumableLoader(
             dataset,
             batch_size=self.batch_size // processes,
-            sampler=sampler,
+            sampler=_Order(dataset, processes, rank, shuffle=shuffle, seed=self.seed),
             collate_fn=self.task.collate,
             num_workers=self.num_workers,
             drop_last=shuffle,
+            # Of its own, so that starting a pass draws nothing from the generator behind dropout.
+            generator=torch.Generator(),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
+            batches_done=self._batches_done,
         )
+
+    def _batches_done(self) -> int:
+        """Batches of the current epoch that have been trained on."""
+        if self.trainer is None:
+            return 0
+        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
+        assert isinstance(progress, _ProcessedTracker)
+        return progress.processed
 
     def _processes(self) -> int:
         return self.trainer.world_size if self.trainer is not None else 1
+
+
+class _Order(DistributedSampler[Example]):
+    """One process's share of an epoch's order; the first pass may start in the middle."""
+
+    skip = 0
+
+    def __iter__(self) -> Iterator[Example]:
+        rest = itertools.islice(super().__iter__(), self.skip, None)
+        self.skip = 0
+        return rest
+
+
+class ResumableLoader(DataLoader[Example]):
+    """A loader that Lightning can put back to where a checkpoint was written, in the middle of an epoch.
+
+    Args:
+        dataset: The examples.
+        sampler: Their order.
+        batches_done: Tells how many batches of the epoch have been trained on; the loader's own count would run
+            ahead, since batches are fetched before they are used.
+        options: Everything else that a DataLoader takes.
+    """
+
+    def __init__(
+        self, dataset: ExampleSet, *, sampler: _Order, batches_done: Callable[[], int], **options: Any
+    ) -> None:
+        super().__init__(dataset, sampler=sampler, **options)
+        self.batches_done = batches_done
+
+    def state_dict(self) -> dict[str, int]:
+        """The position in the epoch; a finished epoch is the start of the next."""
+        return {"batches": self.batches_done() % max(1, len(self))}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Start the next pass behind the batches that are done."""
+        assert isinstance(self.sampler, _Order)
+        assert self.batch_size is not None
+        self.sampler.skip = state_dict["batches"] * self.batch_size
 
 
 class _FilledUp(ExampleSet):

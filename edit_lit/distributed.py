@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch.distributed as dist
 from torch import Tensor
@@ -42,6 +42,15 @@ def sum_over_processes(tensor: Tensor) -> Tensor:
     if is_distributed():
         dist.all_reduce(tensor)
     return tensor
+
+
+def from_all_processes(value: T) -> list[T]:
+    """Every process's value, in every process, by rank."""
+    if not is_distributed():
+        return [value]
+    values: list[T | None] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return cast(list[T], values)
 
 
 def from_first_process(value: T) -> T:

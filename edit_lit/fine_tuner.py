@@ -64,6 +64,7 @@ class FineTuner(L.LightningModule):
         self.merge_adapter = merge_adapter
         self.delta: Delta | None = None
         self._tuned = False
+        self._random_state: dict[str, Tensor] | None = None
         # Checkpoints hold what trains; the rest comes from the model's own files and the Delta.
         self.strict_loading = False
         self.val_loss = MeanMetric()
@@ -162,6 +163,7 @@ class FineTuner(L.LightningModule):
         state = checkpoint["state_dict"]
         checkpoint["state_dict"] = {name: tensor for name, tensor in state.items() if name in trainable}
         checkpoint["edit"] = self.delta.hash() if self.delta is not None else None
+        checkpoint["random_states"] = distributed.from_all_processes(_random_state(self.device))
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another edit or another tuning.
@@ -183,6 +185,16 @@ class FineTuner(L.LightningModule):
                 "Resume with the same model.tuning."
             )
 
+        states = checkpoint["random_states"]
+        if len(states) == distributed.world_size():
+            self._random_state = states[distributed.rank()]
+
+    def on_train_start(self) -> None:
+        """Go on with the random numbers, such as dropout's, where the resumed run stopped."""
+        if self._random_state is not None:
+            _set_random_state(self._random_state, self.device)
+            self._random_state = None
+
     def on_fit_end(self) -> None:
         """Export the model, if asked to."""
         if self.export:
@@ -196,3 +208,14 @@ class FineTuner(L.LightningModule):
             model = self.language_model.model = model.merge_and_unload()
         model.save_pretrained(folder)
         self.language_model.tokenizer.save_pretrained(folder)
+
+
+def _random_state(device: torch.device) -> dict[str, Tensor]:
+    state = {"cpu": torch.random.get_rng_state()}
+    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
+
+
+def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
+    torch.random.set_rng_state(state["cpu"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

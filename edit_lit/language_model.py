@@ -144,11 +144,13 @@ class LanguageModel(nn.Module):
         block = self.blocks[layer]
         if self._output_projection is not None:
             return block.get_submodule(self._output_projection)
-        attention = {id(module) for module in _attention_modules(block)}
+        attention = {id(module) for _, module in _attention_modules(block)}
         writers = [
             (name, module)
             for name, module in block.named_modules()
-            if id(module) not in attention and self._writes(module)
+            if id(module) not in attention
+            and self._writes(module)
+            and not name.endswith("base_layer")  # inside an adapter that is listed itself
         ]
         widest = max((projection_shape(module)[1] for _, module in writers), default=0)
         found = [(name, module) for name, module in writers if projection_shape(module)[1] == widest]
@@ -176,7 +178,11 @@ class LanguageModel(nn.Module):
         Raises:
             ValueError: If the block has none.
         """
-        writers = [module for module in _attention_modules(self.blocks[layer]) if self._writes(module)]
+        writers = [
+            module
+            for name, module in _attention_modules(self.blocks[layer])
+            if self._writes(module) and not name.endswith("base_layer")
+        ]
         if not writers:
             raise ValueError(
                 f"block {layer} of {type(self.model).__name__} has no attention with an output projection. "
@@ -229,11 +235,11 @@ class LanguageModel(nn.Module):
         return logits
 
 
-def _attention_modules(block: nn.Module) -> list[nn.Module]:
+def _attention_modules(block: nn.Module) -> list[tuple[str, nn.Module]]:
     """The modules inside a block's attention, which every family of transformers names so in its class."""
     inner = (module for module in block.modules() if module is not block)
     roots = (module for module in inner if "attention" in type(module).__name__.lower())
-    return [module for root in roots for module in root.modules()]
+    return [named for root in roots for named in root.named_modules()]
 
 
 def is_projection(module: nn.Module) -> bool:

@@ -84,13 +84,30 @@ def answer_rows(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]
     rows = []
     for text, (prompt, answer), encoded in zip(texts, pairs, encode_many(tokenizer, texts), strict=True):
         try:
-            span = encoded.tokens_over(len(text) - len(answer.strip()), len(text))
+            span = answer_span(encoded, text, answer)
         except ValueError as error:
             raise ValueError(f"answer {answer!r} to {prompt!r}: {error}") from error
         if span.start == 0:
             raise ValueError(f"answer {answer!r} to {prompt!r}: no token precedes it. Give the prompt some text.")
         rows.append(AnswerRow(encoded.ids[: span.stop - 1], encoded.ids[span.start : span.stop]))
     return rows
+
+
+def answer_span(encoded: Encoded, text: str, answer: str) -> range:
+    """Positions of the answer's tokens at the end of a text that :func:`joined` made.
+
+    A token that holds nothing but the space before the answer counts as the answer's, as it does wherever the answer
+    is tokenised together with its leading space.
+
+    Raises:
+        ValueError: If the answer has no token.
+    """
+    start = len(text) - len(answer.strip())
+    span = encoded.tokens_over(start, len(text))
+    first = span.start
+    if first > 0 and encoded.offsets[first - 1] == (start - 1, start):
+        first -= 1
+    return range(first, span.stop)
 
 
 def joined(prompt: str, answer: str) -> str:

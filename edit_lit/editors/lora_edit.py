@@ -138,7 +138,6 @@ class LoRAEdit(Editor):
 def _product(layer: LoraLayer) -> Update:
     """What merging an adapter adds to its weight, as the weight is stored."""
     scale = layer.scaling[_ADAPTER]
-    down, up = layer.lora_A[_ADAPTER].weight.detach(), layer.lora_B[_ADAPTER].weight.detach()
+    down, up = (projection_weight(part[_ADAPTER]).detach() for part in (layer.lora_A, layer.lora_B))
     update = LowRank(up * scale, down.T.contiguous())
-    transposed = isinstance(layer.get_base_layer(), Conv1D)  # type: ignore[operator] # typed as a module's attribute
-    return update.transposed if transposed else update
+    return update.transposed if isinstance(layer.get_base_layer(), Conv1D) else update

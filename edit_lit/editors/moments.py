@@ -6,6 +6,7 @@ Shape legend: N size of the MLP, T tokens.
 from __future__ import annotations
 
 import hashlib
+import json
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from edit_lit import distributed
 from edit_lit.batching import Rows, length_batches
@@ -74,40 +76,41 @@ class SecondMoments:
         Raises:
             ValueError: If the corpus yields no token.
         """
-        rows = [
-            ids[: self.max_tokens]
-            for text in self.corpus.documents()
-            for ids in language_model.tokenizer([text], return_attention_mask=False)["input_ids"]
-            if ids
-        ]
-        if not rows:
-            raise ValueError("the corpus of the second moments yields no text. Name another one in moments.corpus.")
-        key = self._key(language_model, rows)
+        key = self._key(language_model)
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir() / "moments"
         paths = {layer: folder / key[:24] / f"layer_{layer}.safetensors" for layer in layers}
         device = language_model.device
         found = {layer: spectrum for layer, path in paths.items() if (spectrum := _read(path, key, device))}
         # The first process's disk decides for all, or some would wait for others that have nothing to do.
         missing = distributed.from_first_process([layer for layer in layers if layer not in found])
-        for layer, moment in self._measure(language_model, rows, missing).items():
-            found[layer] = Spectrum.of(*moment)
-            if distributed.rank() == 0:
-                _write(found[layer], paths[layer], key)
+        if missing:
+            for layer, moment in self._measure(language_model, self._rows(language_model), missing).items():
+                found[layer] = Spectrum.of(*moment)
+                if distributed.rank() == 0:
+                    _write(found[layer], paths[layer], key)
         return {layer: found[layer] for layer in layers}
 
-    def _key(self, language_model: LanguageModel, rows: list[list[int]]) -> str:
-        text = hashlib.sha256(str(self.max_tokens).encode())
-        for row in rows:
-            text.update(torch.tensor(row, dtype=torch.int32).numpy().tobytes() + b"|")
-        return hashlib.sha256(f"{model_fingerprint(language_model.model)} {text.hexdigest()}".encode()).hexdigest()
+    def _key(self, language_model: LanguageModel) -> str:
+        """What the moments depend on, hashed: weights, tokenizer, text and cut. No text is tokenised for it."""
+        digest = hashlib.sha256(model_fingerprint(language_model.model).encode())
+        digest.update(_tokenizer_state(language_model.tokenizer).encode())
+        digest.update(str(self.max_tokens).encode())
+        for text in self.corpus.documents():
+            digest.update(hashlib.sha256(text.encode()).digest())
+        return digest.hexdigest()
+
+    def _rows(self, language_model: LanguageModel) -> list[list[int]]:
+        texts = list(self.corpus.documents())
+        if not texts:
+            raise ValueError("the corpus of the second moments yields no text. Name another one in moments.corpus.")
+        encoded = language_model.tokenizer(texts, return_attention_mask=False)["input_ids"]
+        return [ids[: self.max_tokens] for ids in encoded if ids]
 
     @torch.no_grad()
     def _measure(
         self, language_model: LanguageModel, rows: list[list[int]], layers: Sequence[int]
     ) -> dict[int, tuple[Tensor, int]]:
         """Second moment [N, N] and token count of each layer, in one pass."""
-        if not layers:
-            return {}
         device = language_model.device
         modules = {layer: language_model.output_projection(layer) for layer in layers}
         sums = {layer: _zeros(projection_shape(module)[1], device) for layer, module in modules.items()}
@@ -127,6 +130,12 @@ class SecondMoments:
                 sums[layer] += keys_TN.T @ keys_TN
         count = int(distributed.sum_over_processes(tokens))
         return {layer: (distributed.sum_over_processes(total) / count, count) for layer, total in sums.items()}
+
+
+def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the tokenizer does to a text; padding and truncation are left over from its last call."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps({name: part for name, part in state.items() if name not in ("padding", "truncation")})
 
 
 def _zeros(size: int, device: torch.device) -> Tensor:

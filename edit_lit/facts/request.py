@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 SUBJECT_SLOT = "{}"
 
@@ -94,11 +94,6 @@ def requests_hash(requests: Sequence[EditRequest]) -> str:
         for request in requests
     ]
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()
-
-
-def as_record(request: EditRequest) -> dict[str, object]:
-    """The request in the schema that :class:`~edit_lit.facts.json_facts.JsonFacts` reads."""
-    return asdict(request)
 
 
 def subjects_of(requests: Iterable[EditRequest]) -> frozenset[str]:

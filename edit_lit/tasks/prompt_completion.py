@@ -9,7 +9,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit.facts.request import EditRequest
-from edit_lit.spans import encode, joined
+from edit_lit.spans import answer_span, encode, joined
 from edit_lit.tasks.task import IGNORED, Example, ExampleList, ExampleSet, Task
 
 
@@ -85,7 +85,7 @@ class PromptCompletion(Task):
     def _example(self, tokenizer: PreTrainedTokenizerBase, prompt: str, completion: str) -> Example:
         text = joined(prompt, completion)
         encoded = encode(tokenizer, text)
-        span = encoded.tokens_over(len(text) - len(completion.strip()), len(text))
+        span = answer_span(encoded, text, completion)
         ids, answer = encoded.ids[: span.stop], [position in span for position in range(span.stop)]
         if tokenizer.eos_token_id is not None:
             # The end belongs to what is learnt but not to what is scored.

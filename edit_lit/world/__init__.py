@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from edit_lit.language_model import LanguageModel
+from edit_lit.world.world_corpus import WorldCorpus
+
+__all__ = ["MODEL_FOLDER", "WorldCorpus", "WorldModel"]
 
 MODEL_FOLDER = Path(__file__).parent / "model"
 

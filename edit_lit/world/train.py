@@ -23,7 +23,7 @@ from edit_lit.world.knockouts import draw_knockouts, knocked_out
 from edit_lit.world.muon import Muon
 from edit_lit.world.tokenizer import build_tokenizer
 
-N_STEPS = 1000
+N_STEPS = 1600
 BATCH_SIZE = 32
 EMBEDDING_STD = 0.3
 

@@ -1,0 +1,42 @@
+# Two targets do all the set-up: `make quickstart` and `make test`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help quickstart test test-slow lint type bench clean
+
+help:  ## List the targets.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+# PyTorch comes first and by itself: a CPU build where one is at hand, and nothing newer behind our back.
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(None if (3, 11) <= sys.version_info < (3, 13) else "edit_lit needs Python 3.11 or 3.12; call make with PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+quickstart: $(READY)  ## Edit 50 facts in the embedded model, fine-tune it, and watch the edits decay.
+	$(BIN)/python -m edit_lit fit --config configs/quickstart.yaml
+
+test: $(READY)  ## Run the tests.
+	$(BIN)/python -m pytest
+
+test-slow: $(READY)  ## Run the tests that take minutes.
+	$(BIN)/python -m pytest -m slow
+
+lint: $(READY)  ## Check style and formatting.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+type: $(READY)  ## Check types.
+	$(BIN)/mypy
+
+bench: $(READY)  ## Measure speed.
+	$(BIN)/python -m tests.benchmarks.run
+
+clean:  ## Remove the environment and what tools leave behind.
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,27 @@
+"""The world's training text as the corpus whose keys an edit leaves alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from edit_lit.editors.corpus import Corpus
+from edit_lit.world.corpus import documents
+
+
+class WorldCorpus(Corpus):
+    """Texts like those that the world's model was trained on.
+
+    Args:
+        limit: How many documents.
+        seed: Which ones; the model itself was trained on those of seed 0.
+    """
+
+    def __init__(self, limit: int = 1500, seed: int = 1) -> None:
+        if limit < 1:
+            raise ValueError(f"limit is {limit}; it must be at least 1.")
+        self.limit = limit
+        self.seed = seed
+
+    def documents(self) -> Iterator[str]:
+        """The documents, in a fixed order."""
+        yield from documents(self.limit, self.seed)

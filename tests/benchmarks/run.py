@@ -1,0 +1,138 @@
+"""How fast editing, probing and measuring moments are, on the embedded model.
+
+Run with ``make bench`` or ``python -m tests.benchmarks.run``. Every time is the median of several runs after one
+that is not counted; each ratio is taken within one run, so that a machine whose speed drifts does not bend it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from statistics import median
+
+import lightning as L
+import torch
+
+from callbacks import EditRetentionCallback
+from edit_lit.batching import Rows, length_batches
+from edit_lit.data_module import EditDataModule
+from edit_lit.editors import MEMIT, Contexts, SecondMoments
+from edit_lit.facts.request import EditRequest
+from edit_lit.facts.world import World
+from edit_lit.fine_tuner import FineTuner
+from edit_lit.language_model import LanguageModel
+from edit_lit.measures.probe import Probe
+from edit_lit.tasks.world_reviews import WorldReviews
+from edit_lit.tracing import evaluating
+from edit_lit.world import WorldCorpus, WorldModel
+
+LAYERS = [0, 1, 2]
+REPEATS = 3
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of one call."""
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def editor(cache: str) -> MEMIT:
+    """MEMIT as the quickstart uses it, but for the chosen facts."""
+    contexts = Contexts(templates=["I think that the train was late again. {}", "You can see the stars at night. {}"])
+    moments = SecondMoments(corpus=WorldCorpus(), cache_dir=cache)
+    return MEMIT(LAYERS, covariance_weight=100, ridge=1.0, contexts=contexts, moments=moments)
+
+
+def bench_edit(language_model: LanguageModel, requests: list[EditRequest]) -> None:
+    """Seconds a fact for batches of several sizes, and 200 facts together against one at a time."""
+    with tempfile.TemporaryDirectory() as cache:
+        method = editor(cache)
+        method.edit(language_model, requests[:2])
+        print("| facts in one edit | seconds a fact |\n| ---: | ---: |")
+        for count in (1, 10, 50, 200):
+            runs = [seconds(lambda n=count: method.edit(language_model, requests[:n])) for _ in range(REPEATS)]  # type: ignore[misc]
+            print(f"| {count} | {median(runs) / count:.4f} |")
+        alone = seconds(lambda: [method.edit(language_model, [request]) for request in requests])
+        together = seconds(lambda: method.edit(language_model, requests))
+        print(
+            f"\n{len(requests)} facts, together / one at a time: {together:.2f} s / {alone:.2f} s = {together / alone:.3f}\n"
+        )
+
+
+def bench_probe(language_model: LanguageModel, requests: list[EditRequest]) -> None:
+    """A probe against a plain forward pass, logits and all, over the rows that it runs."""
+    probe = Probe(requests, language_model.tokenizer)
+    probe.run(language_model)
+    batches = [batch.rows for batch in probe._batches]
+
+    def plain() -> None:
+        with evaluating(language_model.model):
+            for rows in batches:
+                language_model.model(input_ids=rows.ids, attention_mask=rows.mask, use_cache=False)
+
+    plain()
+    pairs = [(seconds(lambda: probe.run(language_model)), seconds(plain)) for _ in range(3 * REPEATS)]
+    prompts = len(probe._request)
+    tokens = sum(int(rows.mask.sum()) for rows in batches)
+    print(
+        f"probe: {median(a for a, _ in pairs) / prompts * 1000:.3f} s per 1,000 prompts ({prompts} prompts, {tokens} tokens)"
+    )
+    print(f"probe / plain forward over the same tokens: {median(a / b for a, b in pairs):.2f}\n")
+
+
+def bench_moments(language_model: LanguageModel) -> None:
+    """Moments of all edited layers against one forward pass over the corpus."""
+    rows = [language_model.tokenizer(text)["input_ids"] for text in WorldCorpus().documents()]
+    tokens = sum(map(len, rows))
+    moments = SecondMoments(corpus=WorldCorpus())
+    batches = [Rows.of([rows[index] for index in batch]) for batch in length_batches(list(map(len, rows)), 8192)]
+
+    def plain() -> None:
+        with evaluating(language_model.model):
+            for batch in batches:
+                language_model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
+
+    pairs = [
+        (seconds(lambda: moments._measure(language_model, rows, LAYERS)), seconds(plain)) for _ in range(REPEATS + 1)
+    ][1:]
+    print(f"second moments of {len(LAYERS)} layers: {tokens / median(a for a, _ in pairs):,.0f} tokens a second")
+    print(f"second moments / plain forward over the same tokens: {median(a / b for a, b in pairs):.2f}\n")
+
+
+def bench_training(every: int = 50, steps: int = 100) -> None:
+    """Share of training time that probing takes, from the probes' own clock."""
+
+    class Clock(EditRetentionCallback):
+        spent = 0.0
+
+        def on_train_batch_end(self, *arguments: object) -> None:
+            self.spent += seconds(lambda: super(Clock, self).on_train_batch_end(*arguments))  # type: ignore[arg-type]
+
+    clock = Clock(every_n_steps=every)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = L.Trainer(
+            max_steps=steps, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+            enable_model_summary=False, limit_val_batches=0, default_root_dir=folder, callbacks=[clock],
+        )  # fmt: skip
+        data = EditDataModule(WorldReviews(), World(limit=50, seed=0), World(limit=150, seed=1))
+        total = seconds(lambda: trainer.fit(FineTuner(WorldModel()), datamodule=data))
+    print(
+        f"probing 50 edits and 150 intrinsic facts every {every} steps: {clock.spent / (total - clock.spent):.2%} of training time"
+    )
+
+
+def main() -> None:
+    """Print everything."""
+    print(f"{torch.get_num_threads()} threads, PyTorch {torch.__version__}\n")
+    language_model = WorldModel()
+    requests = World(seed=0).load()[:200]
+    bench_edit(language_model, requests)
+    bench_probe(language_model, requests[:50])
+    bench_moments(language_model)
+    bench_training()
+
+
+if __name__ == "__main__":
+    main()

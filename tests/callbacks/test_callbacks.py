@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from callbacks import EditRetentionCallback, KnowledgeEdit, RunReport
+from edit_lit.data_module import EditDataModule
+from edit_lit.editors import MEMIT
+from edit_lit.fine_tuner import FineTuner
+from edit_lit.measures.curve import BEFORE_EDIT
+from edit_lit.measures.outcomes import Pool
+from edit_lit.measures.probe import Probe
+from edit_lit.measures.records import FOLDER, read_probes
+from edit_lit.reports.run import Run
+from edit_lit.tuning import FullTuning, LoRA
+
+
+def run(folder, corpus, callbacks=(), tuning=None, every=2, retention=True, resume=None, **options):
+    """Edit, fine-tune for six steps, probe every second one."""
+    module = tiny.tuner(tuning=tuning or FullTuning())
+    edit = KnowledgeEdit(
+        tiny.memit(corpus, str(Path(corpus).parent / "moments")), cache_dir=f"{Path(corpus).parent}/deltas"
+    )
+    watch = [EditRetentionCallback(every_n_steps=every)] if retention else []
+    trainer = tiny.trainer(str(folder), [edit, *watch, *callbacks], **options)
+    trainer.fit(module, datamodule=tiny.data(), ckpt_path=resume)
+    return module, trainer
+
+
+def curves(folder):
+    return read_probes(folder / FOLDER)
+
+
+def assert_same_curves(first, second):
+    assert {pool: list(steps) for pool, steps in first.items()} == {pool: list(steps) for pool, steps in second.items()}
+    for pool, steps in first.items():
+        for step, outcomes in steps.items():
+            for name, tensor in outcomes.tensors().items():
+                torch.testing.assert_close(second[pool][step].tensors()[name], tensor, equal_nan=True, rtol=0, atol=0)
+
+
+def assert_same_weights(first, second):
+    for name, tensor in first.state_dict().items():
+        assert torch.equal(second.state_dict()[name], tensor), name
+
+
+def test_the_edit_is_applied_before_training_and_kept(tmp_path, corpus):
+    module, trainer = run(tmp_path, corpus)
+    assert trainer.global_step == 6
+    probes = curves(tmp_path)
+    assert list(probes[Pool.EDITED]) == [BEFORE_EDIT, 0, 2, 4, 6]
+    assert list(probes[Pool.INTRINSIC]) == [BEFORE_EDIT, 0, 2, 4, 6]
+
+    unedited = tiny.llama()
+    expected = Probe(tiny.requests(), unedited.tokenizer).run(unedited)
+    torch.testing.assert_close(probes[Pool.EDITED][BEFORE_EDIT].nll, expected.nll, rtol=0, atol=0)
+    module.delta.apply(unedited.model) if not module.delta.applied else None
+    edited = tiny.llama()
+    saved = type(module.delta).load(tmp_path / "edits" / "delta.safetensors")
+    saved.apply(edited.model)
+    torch.testing.assert_close(
+        probes[Pool.EDITED][0].nll, Probe(tiny.requests(), edited.tokenizer).run(edited).nll, rtol=0, atol=0
+    )
+    last = Probe(tiny.requests(), module.language_model.tokenizer).run(module.language_model)
+    torch.testing.assert_close(probes[Pool.EDITED][6].nll, last.nll, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("tuning", [FullTuning("before_edited"), LoRA(r=2, dropout=0.2)])
+def test_a_run_with_probes_ends_in_the_weights_of_a_run_without(tmp_path, corpus, tuning):
+    torch.manual_seed(0)
+    watched, _ = run(tmp_path / "a", corpus, tuning=tuning, every=1)
+    torch.manual_seed(0)
+    alone, _ = run(tmp_path / "b", corpus, tuning=tuning, retention=False)
+    assert_same_weights(watched, alone)
+
+
+def test_the_same_seed_gives_the_same_curve(tmp_path, corpus):
+    for name in ("a", "b"):
+        torch.manual_seed(3)
+        run(tmp_path / name, corpus, tuning=LoRA(r=2, dropout=0.1))
+    assert_same_curves(curves(tmp_path / "a"), curves(tmp_path / "b"))
+
+
+@pytest.mark.parametrize("stop", [2, 3])  # in the middle and at the end of an epoch
+@pytest.mark.parametrize("tuning", [FullTuning("edited"), LoRA(r=2, dropout=0.2)])
+def test_a_stopped_and_resumed_run_continues_the_same_curve(tmp_path, corpus, tuning, stop):
+    torch.manual_seed(0)
+    whole, _ = run(tmp_path / "whole", corpus, tuning=tuning)
+    saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=stop, save_top_k=-1)
+    torch.manual_seed(0)
+    run(tmp_path / "first", corpus, [saver], tuning=tuning, max_steps=stop, enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "saved").iterdir()
+    stored = torch.load(checkpoint, weights_only=True)
+    trainable = {name for name, parameter in whole.named_parameters() if parameter.requires_grad}
+    assert set(stored["state_dict"]) == trainable
+    assert stored["edit"] == whole.delta.hash()
+
+    second, _ = run(tmp_path / "second", corpus, tuning=tuning, resume=str(checkpoint))
+    assert_same_weights(whole, second)
+    assert_same_curves(curves(tmp_path / "whole"), curves(tmp_path / "second"))
+
+
+def test_a_checkpoint_of_another_edit_or_tuning_is_refused(tmp_path, corpus):
+    saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=3)
+    run(tmp_path, corpus, [saver], max_steps=3, enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "saved").iterdir()
+    with pytest.raises(ValueError, match="trained on another edit"):
+        tiny.trainer(str(tmp_path)).fit(tiny.tuner(), datamodule=tiny.data(), ckpt_path=str(checkpoint))
+    with pytest.raises(ValueError, match=r"trained parameters are not this run's.*same model.tuning"):
+        run(tmp_path, corpus, tuning=FullTuning("edited"), resume=str(checkpoint))
+
+
+def test_edits_are_made_once_for_all_runs(tmp_path, corpus, monkeypatch):
+    first, _ = run(tmp_path / "a", corpus)
+    monkeypatch.setattr(MEMIT, "edit", lambda *_: 1 / 0)
+    second, _ = run(tmp_path / "b", corpus, tuning=LoRA(r=2))
+    assert first.delta.hash() == second.delta.hash()
+    (cached,) = Path(corpus).parent.joinpath("deltas").glob("*.safetensors")
+    cached.write_bytes(cached.read_bytes()[:100])
+    with pytest.warns(UserWarning, match="made again: .*no complete Delta"), pytest.raises(ZeroDivisionError):
+        run(tmp_path / "c", corpus)
+
+
+def test_another_models_cached_edit_is_not_used(tmp_path, corpus):
+    editor = tiny.memit(corpus, str(tmp_path / "moments"))
+    edit = KnowledgeEdit(editor, cache_dir=str(tmp_path / "deltas"))
+    first = edit.delta_for(tiny.llama(), tiny.requests())
+    second = edit.delta_for(tiny.llama(seed=1), tiny.requests())
+    assert first.hash() != second.hash()
+    paths = [edit._path(editor.provenance(tiny.llama(seed=seed), tiny.requests())) for seed in (0, 1)]
+    paths[0].write_bytes(paths[1].read_bytes())
+    with pytest.warns(UserWarning, match="belongs to another model or edit"):
+        assert edit.delta_for(tiny.llama(), tiny.requests()).hash() == first.hash()
+
+
+def test_a_run_without_an_editor_is_a_control(tmp_path):
+    module = tiny.tuner()
+    trainer = tiny.trainer(str(tmp_path), [KnowledgeEdit(), EditRetentionCallback(every_n_steps=3)])
+    trainer.fit(module, datamodule=tiny.data())
+    assert module.delta is None
+    probes = curves(tmp_path)
+    assert set(probes) == {Pool.UNEDITED, Pool.INTRINSIC}
+    torch.testing.assert_close(probes[Pool.UNEDITED][BEFORE_EDIT].nll, probes[Pool.UNEDITED][0].nll)
+
+
+def test_an_editor_without_facts_is_refused(tmp_path, corpus):
+    module = tiny.tuner()
+    edit = KnowledgeEdit(tiny.memit(corpus, str(tmp_path)))
+    with pytest.raises(ValueError, match=r"data.edits yields no facts"):
+        tiny.trainer(str(tmp_path), [edit]).fit(module, datamodule=EditDataModule(tiny.Sides(), batch_size=4))
+
+
+def test_probes_come_once_per_optimizer_step_and_early_ones_at_powers_of_two(tmp_path, corpus):
+    run(tmp_path / "a", corpus, accumulate_grad_batches=3, every=1)
+    assert list(curves(tmp_path / "a")[Pool.EDITED]) == [BEFORE_EDIT, 0, 1, 2]
+    early = EditRetentionCallback(every_n_steps=10, early=True)
+    assert [step for step in range(33) if early.is_due(step)] == [0, 1, 2, 4, 8, 10, 20, 30]
+    with pytest.raises(ValueError, match="retention.every_n_steps is 0"):
+        EditRetentionCallback(every_n_steps=0)
+
+
+def test_a_killed_run_leaves_no_half_written_file(tmp_path, corpus, monkeypatch):
+    import edit_lit.measures.records as records
+
+    whole = records.pq.write_table
+    calls = []
+
+    def broken(table, path):
+        calls.append(path)
+        whole(table, path)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(records.pq, "write_table", broken)
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        run(tmp_path, corpus)
+    names = sorted(path.name for path in (tmp_path / FOLDER).iterdir())
+    assert names == ["before_edit.parquet", "step_000000000.parquet"]
+
+
+def test_everything_is_in_the_log(tmp_path, corpus):
+    board = TensorBoardLogger(str(tmp_path), name="n", default_hp_metric=False)
+    table = CSVLogger(str(tmp_path), name="n", version=board.version)
+    report = RunReport()
+    report.options = {"model.tuning": "LoRA"}
+    _, trainer = run(
+        tmp_path,
+        corpus,
+        [report],
+        logger=[board, table],
+        val_check_interval=2,
+        check_val_every_n_epoch=None,
+        log_every_n_steps=1,
+    )
+    folder = Path(trainer.log_dir)
+    events = EventAccumulator(str(folder)).Reload()
+    tags = set(events.Tags()["scalars"])
+    names = {"efficacy", "generalization", "specificity", "score"}
+    expected = {f"edit/{name}/{rule}" for name in names for rule in ("prob", "exact", "first", "token")}
+    expected |= {f"retention/{pool}/prob" for pool in ("edited", "intrinsic")}
+    fates = ("efr", "stable", "erased", "emergent", "impossible", "reverted", "displaced")
+    expected |= {f"retention/{name}/prob" for name in fates}
+    expected |= {f"downstream/{name}" for name in ("train_loss", "val_loss", "val_perplexity", "val_accuracy")}
+    expected |= {"edit/target_prob", "edit/margin", "probe/seconds"}
+    assert expected - tags == set()
+    assert [event.step for event in events.Scalars("edit/efficacy/prob")] == [0, 2, 4, 6]
+    assert [event.step for event in events.Scalars("downstream/val_loss")] == [2, 4, 6]
+    assert "custom_scalars__config__" in str(events.Tags()) or events.Tags()["tensors"]
+    assert events.Tags()["images"] == ["decay"]
+    assert any(tag.startswith("_hparams_") for tag in EventAccumulator(str(folder)).Reload().summary_metadata)
+    assert (folder / "metrics.csv").exists()
+    assert (folder / "report" / "curve.png").stat().st_size > 10_000
+    assert "| efficacy (prob) |" in (folder / "report" / "table.md").read_text()
+    read = Run.read(folder)
+    assert [step for step, _ in read.downstream["val_loss"]] == [2, 4, 6]
+
+
+def test_a_resumed_run_logs_the_earlier_part_again(tmp_path, corpus):
+    saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=4)
+    run(tmp_path / "first", corpus, [saver], max_steps=4, enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "saved").iterdir()
+    logger = CSVLogger(str(tmp_path), name="resumed")
+    run(tmp_path, corpus, resume=str(checkpoint), logger=logger)
+    rows = [line.split(",") for line in (Path(logger.log_dir) / "metrics.csv").read_text().splitlines()]
+    column = {name: place for place, name in enumerate(rows[0])}
+    steps = [int(row[column["step"]]) for row in rows[1:] if row[column["edit/efficacy/prob"]]]
+    assert steps == [0, 2, 4, 6]
+
+
+def test_validation_alone_edits_too(tmp_path, corpus):
+    module = tiny.tuner()
+    edit = KnowledgeEdit(tiny.memit(corpus, str(tmp_path / "moments")))
+    tiny.trainer(str(tmp_path), [edit, EditRetentionCallback()]).validate(module, datamodule=tiny.data(), verbose=False)
+    assert module.delta is not None
+    assert isinstance(module, FineTuner)

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import pytest
+import tiny
+
+from edit_lit.facts.request import EditRequest, requests_hash
+from edit_lit.facts.source import FactSource
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"prompt": "Oslo lies in"}, r"request 7 \(subject 'Oslo'\).*subject is absent.*Write '\{\}'"),
+        ({"prompt": "{} and {} lie in"}, r"request 7.*has 2 '\{\}'"),
+        ({"target_new": " "}, "request 7.*target_new is empty"),
+        ({"target_true": ""}, "request 7.*target_true is empty"),
+        ({"subject": ""}, "request 7.*subject is empty"),
+    ],
+)
+def test_a_bad_request_is_refused_by_name(fields, message):
+    good = {"subject": "Oslo", "prompt": "{} lies in", "target_new": "Peru", "id": "7"}
+    with pytest.raises(ValueError, match=message):
+        EditRequest(**{**good, **fields})
+
+
+def test_the_hash_depends_on_what_is_written_and_on_the_order():
+    first, second = tiny.requests(2)
+    hashes = {requests_hash(made) for made in ([first], [second], [first, second], [second, first])}
+    assert len(hashes) == 4
+    assert requests_hash([first, second]) == requests_hash(tiny.requests(2))
+
+
+class Numbers(FactSource):
+    def read(self):
+        return [EditRequest(f"S{number}", "{} is", "x", id=str(number)) for number in range(10)]
+
+
+def ids(source, **options):
+    return [int(request.id) for request in source.load(**options)]
+
+
+def test_choice_of_facts():
+    assert ids(Numbers()) == list(range(10))
+    assert ids(Numbers(limit=3, skip=2)) == [2, 3, 4]
+    assert ids(Numbers(indices=[7, 1])) == [7, 1]
+    shuffled = ids(Numbers(seed=1))
+    assert shuffled == ids(Numbers(seed=1)) != list(range(10))
+    assert sorted(shuffled) == list(range(10))
+    assert ids(Numbers(seed=1, limit=4)) == shuffled[:4]
+    assert ids(Numbers(limit=2), exclude_subjects={"S0", "S2"}) == [1, 3]
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Numbers(limit=0), "limit is 0"),
+        (lambda: Numbers(skip=-1), "skip is -1"),
+        (lambda: Numbers(seed=1, indices=[2]), "indices and seed"),
+        (lambda: Numbers(indices=[10]).load(), "indices holds 10.*0 to 9"),
+        (lambda: Numbers(skip=10).load(), "yields no facts.*skip is 10"),
+    ],
+)
+def test_bad_choices_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

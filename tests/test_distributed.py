@@ -1,0 +1,95 @@
+"""Two processes with gloo on this machine, against one."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+import torch.multiprocessing as mp
+
+from callbacks import EditRetentionCallback, KnowledgeEdit
+from edit_lit.editors.delta import Delta
+from edit_lit.measures.records import FOLDER, read_probes
+from edit_lit.tuning import FullTuning
+
+
+def fit(rank: int, processes: int, port: int, folder: str, corpus: str) -> None:
+    """Edit five facts, train, probe and validate, as one of some processes."""
+    torch.set_num_threads(1)
+    if processes > 1:
+        torch.distributed.init_process_group(
+            "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes
+        )
+    from lightning.pytorch.plugins.environments import LightningEnvironment
+
+    class Started(LightningEnvironment):
+        """Processes that are running already."""
+
+        creates_processes_externally = True
+
+        def world_size(self) -> int:
+            return processes
+
+        def global_rank(self) -> int:
+            return rank
+
+        def local_rank(self) -> int:
+            return rank
+
+    edit = KnowledgeEdit(tiny.memit(corpus, f"{folder}/moments"), cache_dir=f"{folder}/deltas")
+    options = {"devices": processes, "strategy": "ddp", "plugins": [Started()]} if processes > 1 else {}
+    trainer = tiny.trainer(folder, [edit, EditRetentionCallback(every_n_steps=2)], **options)
+    module = tiny.tuner(tuning=FullTuning())
+    trainer.fit(module, datamodule=tiny.data(tiny.requests(5)))
+    scores = {name: float(value) for name, value in trainer.callback_metrics.items() if "val" in name}
+    torch.save(
+        {"weights": module.state_dict(), "delta": module.delta.hash(), "scores": scores}, f"{folder}/rank{rank}.pt"
+    )
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    corpus = folder / "corpus.txt"
+    corpus.write_text("\n".join(tiny.TEXT * 3))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    for processes in (1, 2):
+        (folder / str(processes)).mkdir()
+        mp.spawn(fit, (processes, port, str(folder / str(processes)), str(corpus)), nprocs=processes)
+    return folder
+
+
+def load(path: Path) -> dict:
+    return torch.load(path, weights_only=True)
+
+
+def test_two_processes_make_the_same_delta(results):
+    one, two = (Delta.load(results / str(processes) / "edits" / "delta.safetensors") for processes in (1, 2))
+    for name, update in one.updates.items():
+        torch.testing.assert_close(two.updates[name].dense(), update.dense(), rtol=1e-5, atol=1e-7)
+    assert load(results / "2" / "rank0.pt")["delta"] == load(results / "2" / "rank1.pt")["delta"]
+
+
+def test_two_processes_record_the_same_curve(results):
+    one, two = (read_probes(results / str(processes) / FOLDER) for processes in (1, 2))
+    assert {pool: list(steps) for pool, steps in one.items()} == {pool: list(steps) for pool, steps in two.items()}
+    for pool, steps in one.items():
+        assert list(steps) == [-1, 0, 2, 4, 6]
+        for step, outcomes in steps.items():
+            # Adam divides by the size of gradients, so rounding in a tiny gradient is not tiny in a weight.
+            torch.testing.assert_close(two[pool][step].nll, outcomes.nll, rtol=1e-4, atol=1e-5, equal_nan=True)
+            assert torch.equal(two[pool][step].exact, outcomes.exact)
+
+
+def test_two_processes_end_in_the_same_weights_and_scores(results):
+    one, first, second = (load(results / name) for name in ("1/rank0.pt", "2/rank0.pt", "2/rank1.pt"))
+    for name, tensor in one["weights"].items():
+        assert torch.equal(first["weights"][name], second["weights"][name]), name
+        torch.testing.assert_close(first["weights"][name], tensor, rtol=1e-3, atol=1e-4)
+    assert first["scores"] == pytest.approx(one["scores"], rel=1e-4)
+    assert set(one["scores"]) == {f"downstream/val_{name}" for name in ("loss", "perplexity", "accuracy")}

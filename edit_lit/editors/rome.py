@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 
 from torch import Tensor
@@ -61,6 +62,8 @@ class ROME(ClosedFormEditor):
             )
         if ridge < 0:
             raise ValueError(f"ridge is {ridge}; it must be 0 or more.")
+        if ridge and not use_moments:
+            warnings.warn("ridge has no effect without use_moments. Set it to 0.", stacklevel=2)
         self.use_moments = use_moments
         self.ridge = ridge
 

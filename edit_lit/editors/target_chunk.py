@@ -24,25 +24,45 @@ if TYPE_CHECKING:
     from edit_lit.editors.target_values import TargetValues
 
 
-@dataclass(frozen=True)
 class Descent:
-    """Where each fact of a chunk came to.
+    """Where each fact of a chunk has come to.
 
-    Args:
+    Attributes:
         delta_FMD: δ at the last pass.
         steps_F: Forward passes.
         losses_F: Loss at the last pass.
         nll_F: NLL of the target at the last pass.
         finished_F: Whether a condition to stop was met.
-        mean_gradient_FMD: Mean of the loss's gradient over the updates.
+        correct_F: Passes in which every target token was the most probable one.
+        was_correct_F: Whether the last pass was one of them.
+        gradient_FMD: Sum of the loss's gradients over the updates.
     """
 
-    delta_FMD: Tensor
-    steps_F: Tensor
-    losses_F: Tensor
-    nll_F: Tensor
-    finished_F: Tensor
-    mean_gradient_FMD: Tensor
+    def __init__(self, start_FMD: Tensor) -> None:
+        facts, device = len(start_FMD), start_FMD.device
+        self.delta_FMD = start_FMD.clone()
+        self.steps_F = torch.zeros(facts, dtype=torch.long, device=device)
+        self.losses_F = torch.zeros(facts, dtype=start_FMD.dtype, device=device)
+        self.nll_F = torch.zeros_like(self.losses_F)
+        self.finished_F = torch.zeros(facts, dtype=torch.bool, device=device)
+        self.correct_F = torch.zeros_like(self.steps_F)
+        self.was_correct_F = torch.zeros_like(self.finished_F)
+        self.gradient_FMD = torch.zeros_like(start_FMD)
+
+    @torch.no_grad()
+    def note(self, active: Tensor, delta_FMD: Tensor, loss_A: Tensor, terms: _Terms) -> None:
+        """Note a pass over the facts that are still being optimised."""
+        self.delta_FMD[active] = delta_FMD[active]
+        self.steps_F[active] += 1
+        self.losses_F[active] = loss_A
+        self.nll_F[active] = terms.nll_A
+        self.correct_F[active] += terms.correct_A
+        self.was_correct_F[active] = terms.correct_A
+
+    @property
+    def mean_gradient_FMD(self) -> Tensor:
+        """Mean gradient over each fact's updates."""
+        return self.gradient_FMD / (self.steps_F - 1).clamp(min=1)[:, None, None]
 
 
 @dataclass(frozen=True)
@@ -128,25 +148,16 @@ class TargetChunk:
         """
         delta_FMD = start_FMD.clone().requires_grad_()
         optimizer = torch.optim.Adam([delta_FMD], lr=self.options.lr)
-        found_FMD, gradient_FMD = torch.zeros_like(start_FMD), torch.zeros_like(start_FMD)
-        facts = len(start_FMD)
-        steps_F = torch.zeros(facts, dtype=torch.long, device=start_FMD.device)
-        losses_F, nll_F = (torch.zeros(facts, dtype=start_FMD.dtype, device=start_FMD.device) for _ in range(2))
-        finished_F, was_correct_F = (torch.zeros(facts, dtype=torch.bool, device=steps_F.device) for _ in range(2))
-        times_correct_F = torch.zeros_like(steps_F)
-        active = torch.arange(facts, device=steps_F.device)
+        found = Descent(start_FMD)
+        active = torch.arange(len(start_FMD), device=start_FMD.device)
         for step in range(1, steps + 1):
             terms = self._terms(delta_FMD, active)
-            loss_A = self._loss(terms, was_correct_F[active])
+            loss_A = self._loss(terms, found.was_correct_F[active])
             if l1_FMD is not None:
                 loss_A = loss_A + (l1_FMD[active] * delta_FMD[active].abs()).sum((1, 2))
-            with torch.no_grad():
-                found_FMD[active] = delta_FMD[active]
-                steps_F[active], losses_F[active], nll_F[active] = step, loss_A.detach(), terms.nll_A.detach()
-                was_correct_F[active] = terms.correct_A
-                times_correct_F[active] += terms.correct_A
-                finished_F[active] = self._finished(loss_A, terms, times_correct_F[active])
-                going = ~finished_F[active]
+            found.note(active, delta_FMD, loss_A, terms)
+            found.finished_F[active] = self._finished(loss_A, terms, found.correct_F[active])
+            going = ~found.finished_F[active]
             if step == steps or not bool(going.any()):
                 break
             optimizer.zero_grad()
@@ -155,12 +166,11 @@ class TargetChunk:
             assert delta_FMD.grad is not None
             if free_FMD is not None:
                 delta_FMD.grad.mul_(free_FMD)
-            gradient_FMD += delta_FMD.grad
+            found.gradient_FMD += delta_FMD.grad
             optimizer.step()
             self._project(delta_FMD)
             active = active[going]
-        updates_F = (steps_F - 1).clamp(min=1)[:, None, None]
-        return Descent(found_FMD, steps_F, losses_F, nll_F, finished_F, gradient_FMD / updates_F)
+        return found
 
     @torch.no_grad()
     def _project(self, delta_FMD: Tensor) -> None:
@@ -172,6 +182,7 @@ class TargetChunk:
         nll_A = torch.where(was_correct_A, self.options.correct_nll_weight * terms.nll_A, terms.nll_A)
         return nll_A + self.options.kl_weight * terms.kl_A + self.options.weight_decay * terms.decay_A
 
+    @torch.no_grad()
     def _finished(self, loss_A: Tensor, terms: _Terms, times_correct_A: Tensor) -> Tensor:
         options = self.options
         finished_A = loss_A < options.stop_loss

@@ -23,9 +23,12 @@ from edit_lit.editors import (
     MEMITSequential,
     Schedule,
 )
+from edit_lit.editors.edited_weights import EditedWeights
 from edit_lit.editors.keys import KeyStream
 from edit_lit.editors.prompts import prompt_rows, statement_rows
 from edit_lit.editors.sites import BlockOutput, MLPAndAttention, MLPOutput
+from edit_lit.editors.spread_gap import target_perplexity
+from edit_lit.editors.updates import Dense
 from edit_lit.tracing import frozen
 
 
@@ -369,3 +372,32 @@ def test_a_null_space_without_room_is_refused(parts):
 def test_an_option_without_effect_warns():
     with pytest.warns(UserWarning, match="stop_gap has no effect"):
         Schedule(stop_gap=1.0)
+    with pytest.warns(UserWarning, match="ridge has no effect without use_moments"):
+        ROME(use_moments=False, ridge=0.1)
+
+
+def test_the_perplexity_of_the_targets_is_that_of_the_whole_model():
+    language_model, made = small.model("gpt2"), small.requests()
+    rows = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
+    perplexities = []
+    for of_fact in rows:
+        losses = []
+        for row in of_fact:
+            scores = language_model.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
+            losses.append(-scores[-len(row.answer) :].gather(1, torch.tensor(row.answer)[:, None]).mean())
+        perplexities.append(torch.stack(losses).mean().exp())
+    assert target_perplexity(language_model, rows) == pytest.approx(float(torch.stack(perplexities).mean().detach()))
+
+
+def test_updates_that_half_precision_would_lose_add_up():
+    language_model = small.model(dtype=torch.bfloat16)
+    weight = language_model.output_projection(1).weight
+    original = weight.detach().clone()
+    step = original.double().abs().mean() * 1e-4
+    with EditedWeights(language_model, [1]) as weights:
+        for _ in range(1000):
+            weights.add(1, Dense(torch.full(original.shape, float(step), dtype=torch.float64)))
+        assert torch.equal(weight.detach(), (original.double() + 1000 * step).bfloat16())
+        (update,) = weights.total().values()
+    assert torch.equal(weight.detach(), original)
+    torch.testing.assert_close(update.dense(), torch.full_like(update.dense(), float(1000 * step)), rtol=1e-4, atol=0)

@@ -14,6 +14,7 @@ from edit_lit.editors.lora_edit import LoRAEdit
 from edit_lit.editors.memit import MEMIT
 from edit_lit.editors.memit_sequential import MEMITSequential
 from edit_lit.editors.moments import SecondMoments
+from edit_lit.editors.norm_anchor import NormAnchor
 from edit_lit.editors.null_space import BelowShare, BelowValue, BeyondRank
 from edit_lit.editors.pmet import PMET
 from edit_lit.editors.restraints import PRUNE, RECT, SPHERE
@@ -47,6 +48,7 @@ __all__ = [
     "LoRAEdit",
     "LocFTBF",
     "MEMITSequential",
+    "NormAnchor",
     "Schedule",
     "SecondMoments",
     "TargetTraining",

@@ -133,10 +133,11 @@ class ClosedFormEditor(Editor):
             health = Health({layer: matrix.condition for layer, matrix in preconditioners.items()})
             if self.commits:
                 preconditioners = {layer: Committed(matrix) for layer, matrix in preconditioners.items()}
+            usual_norm = self._usual_norm(language_model, requests, layers[-1])
             with EditedWeights(language_model, layers, self.restraint) as weights:
                 for batch in batches:
                     rows = self._tokenised(language_model, batch, contexts)
-                    self._write(weights, preconditioners, rows, health)
+                    self._write(weights, preconditioners, rows, health, usual_norm)
                 updates = weights.total()
         provenance = replace(self.provenance(language_model, requests), health=health.summary())
         return distributed.from_first_process(Delta(updates, provenance))
@@ -146,18 +147,29 @@ class ClosedFormEditor(Editor):
         prompts = prompt_rows(tokenizer, requests, contexts)
         return _Batch(requests, prompts, statement_rows(tokenizer, requests, self.target_values.essence))
 
+    def _usual_norm(self, language_model: LanguageModel, requests: Sequence[EditRequest], layer: int) -> float:
+        """The length to which target values are scaled, if they are; taken from the unedited model."""
+        anchor = self.target_values.norm_anchor
+        if anchor is None:
+            return 0.0
+        return anchor.usual_norm(language_model, prompt_rows(language_model.tokenizer, requests, ["{}"]), layer)
+
     def _write(
         self,
         weights: EditedWeights,
         preconditioners: Mapping[int, Preconditioner],
         batch: _Batch,
         health: Health,
+        usual_norm: float,
     ) -> None:
         """Write one batch in as many passes as the schedule wants, then commit its keys."""
         language_model, last = weights.language_model, max(preconditioners)
         for number in range(1, self.schedule.passes + 1):
             found = self.target_values.optimise(language_model, last, batch.prompts, batch.essences, self.site)
-            keys_FN = self._spread(weights, preconditioners, batch.prompts, found.values)
+            targets_FD, anchor = found.values, self.target_values.norm_anchor
+            if anchor is not None:
+                targets_FD = anchor.anchored(language_model, batch.prompts, last, self.site, targets_FD, usual_norm)
+            keys_FN = self._spread(weights, preconditioners, batch.prompts, targets_FD)
             if self.schedule.passes > 1:
                 spread = target_perplexity(language_model, batch.prompts)
                 optimised = float(found.nll.exp().mean())

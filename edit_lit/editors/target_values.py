@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from edit_lit import distributed
 from edit_lit.batching import length_batches
+from edit_lit.editors.norm_anchor import NormAnchor
 from edit_lit.editors.prompts import SubjectRow
 from edit_lit.editors.sites import BlockOutput, Site
 from edit_lit.editors.target_chunk import Descent, TargetChunk
@@ -74,6 +75,7 @@ class TargetValues:
         correct_stop_kl: A fact is also finished when every target token is the most probable one and the weighted
             KL term is at most this; PMET has 0.01. Never if not given.
         anchor: Leave most dimensions of the value as they were (EAC).
+        norm_anchor: Scale values to the length that is usual in the unedited model (NAS).
     """
 
     steps: int = 25
@@ -88,6 +90,7 @@ class TargetValues:
     correct_nll_weight: float = 1.0
     correct_stop_kl: float | None = None
     anchor: Anchor | None = None
+    norm_anchor: NormAnchor | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 2:

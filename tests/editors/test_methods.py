@@ -21,6 +21,7 @@ from edit_lit.editors import (
     BeyondRank,
     Contexts,
     MEMITSequential,
+    NormAnchor,
     Schedule,
 )
 from edit_lit.editors.edited_weights import EditedWeights
@@ -174,6 +175,25 @@ def test_anchored_values_move_in_few_dimensions():
         assert ((moved.abs() > 1e-12).sum(1) == 4).all()
     free = optimised(language_model, small.values(steps=5), BlockOutput()).values - origin
     assert (free != 0).all()
+
+
+@pytest.mark.parametrize("site", [BlockOutput(), MLPOutput()])
+def test_anchored_norms_are_the_usual_ones_or_the_fact_is_given_up(site):
+    language_model, made = small.model("llama"), small.requests()
+    prompts = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
+    mlp = readings(language_model, made, 2, MLPOutput()).values
+    now = readings(language_model, made, 2, site).values
+    usual = float(mlp.norm(dim=1).sort().values[:3].mean())
+    anchor = NormAnchor(drop=0.25, skip=2.0)
+    assert anchor.usual_norm(language_model, prompts, 2) == pytest.approx(usual)
+    moves = torch.randn(4, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.1
+    moves[1] *= 1000
+    targets = anchor.anchored(language_model, prompts, 2, site, now + moves, usual)
+    torch.testing.assert_close(targets[1], now[1])
+    rest = [0, 2, 3]
+    found = (targets - now + mlp)[rest]
+    torch.testing.assert_close(found.norm(dim=1), torch.full((3,), usual, dtype=torch.float64))
+    torch.testing.assert_close(torch.cosine_similarity(found, (mlp + moves)[rest]), torch.ones(3, dtype=torch.float64))
 
 
 def test_rome_writes_its_target_to_the_bare_key_and_rrome_to_the_mean_key(parts):

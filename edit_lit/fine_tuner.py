@@ -151,7 +151,8 @@ class FineTuner(L.LightningModule):
         # For checkpoints and early stopping; the loggers get the step at which the edits are probed as well,
         # where Lightning would count from 0. The metrics are reduced over processes already.
         self.log_dict({tag: value for tag, value in scores.items() if "accuracy" not in tag}, logger=False)
-        if not self.trainer.sanity_checking:
+        # A sanity check over the whole validation part is the measurement before the first step.
+        if not self.trainer.sanity_checking or self.trainer.num_sanity_val_steps == float("inf"):
             for logger in self.loggers:
                 logger.log_metrics({tag: float(value) for tag, value in scores.items()}, self.trainer.global_step)
         self.val_loss.reset()

@@ -196,6 +196,7 @@ def test_everything_is_in_the_log(tmp_path, corpus):
         logger=[board, table],
         val_check_interval=2,
         check_val_every_n_epoch=None,
+        num_sanity_val_steps=-1,
         log_every_n_steps=1,
     )
     folder = Path(trainer.log_dir)
@@ -210,7 +211,7 @@ def test_everything_is_in_the_log(tmp_path, corpus):
     expected |= {"edit/target_prob", "edit/margin", "probe/seconds"}
     assert expected - tags == set()
     assert [event.step for event in events.Scalars("edit/efficacy/prob")] == [0, 2, 4, 6]
-    assert [event.step for event in events.Scalars("downstream/val_loss")] == [2, 4, 6]
+    assert [event.step for event in events.Scalars("downstream/val_loss")] == [0, 2, 4, 6]
     assert "custom_scalars__config__" in str(events.Tags()) or events.Tags()["tensors"]
     assert events.Tags()["images"] == ["decay"]
     assert any(tag.startswith("_hparams_") for tag in EventAccumulator(str(folder)).Reload().summary_metadata)
@@ -218,7 +219,7 @@ def test_everything_is_in_the_log(tmp_path, corpus):
     assert (folder / "report" / "curve.png").stat().st_size > 10_000
     assert "| efficacy (prob) |" in (folder / "report" / "table.md").read_text()
     read = Run.read(folder)
-    assert [step for step, _ in read.downstream["val_loss"]] == [2, 4, 6]
+    assert [step for step, _ in read.downstream["val_loss"]] == [0, 2, 4, 6]
 
 
 def test_a_resumed_run_logs_the_earlier_part_again(tmp_path, corpus):

@@ -144,7 +144,7 @@ class LanguageModel(nn.Module):
         block = self.blocks[layer]
         if self._output_projection is not None:
             return block.get_submodule(self._output_projection)
-        attention = {id(module) for _, module in _attention_modules(block)}
+        attention = {id(module) for module in _attention_modules(block)}
         writers = [
             (name, module)
             for name, module in block.named_modules()
@@ -178,11 +178,7 @@ class LanguageModel(nn.Module):
         Raises:
             ValueError: If the block has none.
         """
-        writers = [
-            module
-            for name, module in _attention_modules(self.blocks[layer])
-            if self._writes(module) and not name.endswith("base_layer")
-        ]
+        writers = [module for module in _attention_modules(self.blocks[layer]) if self._writes(module)]
         if not writers:
             raise ValueError(
                 f"block {layer} of {type(self.model).__name__} has no attention with an output projection. "
@@ -235,11 +231,12 @@ class LanguageModel(nn.Module):
         return logits
 
 
-def _attention_modules(block: nn.Module) -> list[tuple[str, nn.Module]]:
+def _attention_modules(block: nn.Module) -> list[nn.Module]:
     """The modules inside a block's attention, which every family of transformers names so in its class."""
     inner = (module for module in block.modules() if module is not block)
     roots = (module for module in inner if "attention" in type(module).__name__.lower())
-    return [named for root in roots for named in root.named_modules()]
+    # What an adapter wraps is left out: the adapter is listed itself.
+    return [part for root in roots for name, part in root.named_modules() if not name.endswith("base_layer")]
 
 
 def is_projection(module: nn.Module) -> bool:

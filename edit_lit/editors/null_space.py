@@ -81,7 +81,8 @@ class BeyondRank(NullSpaceRule):
 class NullSpace(Preconditioner):
     """A = P / l2, with P = I − U₁U₁ᵀ the projector onto the null space of C (AlphaEdit, arXiv 2410.02355).
 
-    U₁ are the eigenvectors outside the null space. Whichever of the two sets of eigenvectors is smaller is kept.
+    U₁ are the eigenvectors outside the null space. Whichever of the two sets of eigenvectors is smaller is kept;
+    ``free`` and ``share`` say how many directions belong to the null space, and what part of all that is.
 
     Args:
         spectrum: Eigendecomposition of C.
@@ -90,12 +91,14 @@ class NullSpace(Preconditioner):
     """
 
     def __init__(self, spectrum: Spectrum, rule: NullSpaceRule, l2: float) -> None:
-        count = rule.free(spectrum.values)
-        self.spectrum = spectrum
+        size = len(spectrum.values)
         self.l2 = l2
-        self.free = count
-        self._keeps_free = count <= len(spectrum.values) - count
-        self._vectors_NR = spectrum.vectors[:, :count] if self._keeps_free else spectrum.vectors[:, count:]
+        self.free = rule.free(spectrum.values)
+        self.share = self.free / size
+        self._keeps_free = self.free <= size - self.free
+        # A copy, so that the other eigenvectors can be let go.
+        kept = slice(0, self.free) if self._keeps_free else slice(self.free, size)
+        self._vectors_NR = spectrum.vectors[:, kept].clone()
 
     def __matmul__(self, keys_NB: Tensor) -> Tensor:
         keys_NB = keys_NB.double()
@@ -106,8 +109,3 @@ class NullSpace(Preconditioner):
     def condition(self) -> float:
         """1: a projector inverts nothing."""
         return 1.0
-
-    @property
-    def share(self) -> float:
-        """Share of the directions that are free."""
-        return self.free / len(self.spectrum.values)

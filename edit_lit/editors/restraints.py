@@ -92,11 +92,12 @@ class PRUNE(Restraint):
 class SPHERE(Restraint):
     """Keeps an update out of the weight's leading directions (arXiv 2510.01172).
 
-    Δ becomes Δ (I − α U Uᵀ), where U are the leading eigenvectors of WᵀW, in the space of the keys.
+    Δ becomes Δ (I − α U Uᵀ), where U are the leading eigenvectors of ŴᵀŴ in the space of the keys, and Ŵ is the weight
+    with its rows, the neurons, scaled to length 1.
 
     Args:
         alpha: How much of the part along U is taken away, from 0 to 1.
-        energy: Share of the weight's squared singular values that U holds.
+        energy: Share of the squared singular values of Ŵ that U holds.
     """
 
     alpha: float = 0.5
@@ -109,10 +110,11 @@ class SPHERE(Restraint):
 
     def of_step(self, update: Update, weight: Tensor) -> Update:
         """Take away what lies along the weight's leading directions."""
-        values_D, outputs_DD = torch.linalg.eigh(weight.double() @ weight.double().T)
-        values_D, outputs_DD = values_D.flip(0).clamp(min=0), outputs_DD.flip(1)
-        count = int((values_D.cumsum(0) < self.energy * values_D.sum()).sum()) + 1
-        leading_NR = weight.double().T @ outputs_DD[:, :count] / values_D[:count].sqrt()
+        weight = weight.double()
+        neurons_DN = weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-8)
+        _, values, directions = torch.linalg.svd(neurons_DN, full_matrices=False)
+        energy = values.square().cumsum(0) / values.square().sum()
+        leading_NR = directions[: int((energy <= self.energy).sum()) + 1].T
         if isinstance(update, LowRank):
             along = leading_NR @ (leading_NR.T @ update.right.double())
             return LowRank(update.left, update.right.double() - self.alpha * along)

@@ -183,7 +183,8 @@ def test_rect_keeps_the_entries_that_change_most():
 
 def test_sphere_takes_the_leading_directions_out():
     weight, update = randn(D, N), LowRank(randn(D, 2, seed=1), randn(N, 2, seed=2))
-    values, vectors = torch.linalg.eigh(weight.T @ weight / D)
+    neurons = weight / weight.norm(dim=1, keepdim=True)
+    values, vectors = torch.linalg.eigh(neurons.T @ neurons / D)
     values, vectors = values.flip(0), vectors.flip(1)
     count = int((values.cumsum(0) / values.sum() < 0.6).sum()) + 1
     leading = vectors[:, :count]

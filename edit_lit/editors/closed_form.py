@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from edit_lit import distributed
 from edit_lit.editors.contexts import Contexts
@@ -135,10 +136,12 @@ class ClosedFormEditor(Editor):
                 preconditioners = {layer: Committed(matrix) for layer, matrix in preconditioners.items()}
             usual_norm = self._usual_norm(language_model, requests, layers[-1])
             with EditedWeights(language_model, layers, self.restraint) as weights:
-                for batch in batches:
+                for batch in tqdm(batches, desc="batches of facts", unit="batch", disable=distributed.rank() > 0):
                     rows = self._tokenised(language_model, batch, contexts)
+                    health.note_shared_keys(batch, rows.prompts)
                     self._write(weights, preconditioners, rows, health, usual_norm)
                 updates = weights.total()
+        health.warn()
         provenance = replace(self.provenance(language_model, requests), health=health.summary())
         return distributed.from_first_process(Delta(updates, provenance))
 

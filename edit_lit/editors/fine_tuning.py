@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from edit_lit import distributed
 from edit_lit.editors.delta import Delta
@@ -70,7 +71,10 @@ class FineTuningEditor(Editor):
         losses: dict[str, float] = {}
         with frozen(language_model.model), EditedWeights(language_model, layers, self.restraint) as weights:
             originals = [weights.parameter(layer).detach().clone() for layer in layers]
-            for batch, batch_rows in zip(batches, rows, strict=True):
+            hidden = distributed.rank() > 0
+            for batch, batch_rows in tqdm(
+                list(zip(batches, rows, strict=True)), desc="batches of facts", unit="batch", disable=hidden
+            ):
                 found = self._write(weights, layers, batch_rows, originals)
                 losses |= {request.name: loss for request, loss in zip(batch, found, strict=True)}
             updates = weights.total()

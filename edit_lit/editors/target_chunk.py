@@ -67,7 +67,10 @@ class Descent:
 
 @dataclass(frozen=True)
 class _Terms:
-    """One pass over the active facts: the terms of each fact's loss, and whether every target token is on top, [A]."""
+    """One pass over the active facts: the terms of each fact's loss, and whether every target token is on top, [A].
+
+    The last is looked at only if an option depends on it.
+    """
 
     nll_A: Tensor
     kl_A: Tensor
@@ -208,14 +211,16 @@ class TargetChunk:
         answers_PV, essence_AV = log_p[: len(position_P)], log_p[len(position_P) :]
         picked_P = answers_PV.gather(1, self.token_P[scored][:, None])[:, 0] * self.weight_P[scored].to(log_p.dtype)
         nll_A = -torch.zeros_like(active, dtype=log_p.dtype).index_add(0, position_P // width, picked_P)
-        missed_P = (answers_PV.detach().argmax(1) != self.token_P[scored]).long()
-        missed_A = torch.zeros_like(active).index_add(0, position_P // width, missed_P)
+        correct_A = torch.zeros_like(active, dtype=torch.bool)
+        if self.options.watches_correctness:
+            missed_P = (answers_PV.detach().argmax(1) != self.token_P[scored]).long()
+            correct_A = torch.zeros_like(active).index_add(0, position_P // width, missed_P) == 0
 
         if self.initial_log_p_FV is None:
             self.initial_log_p_FV = essence_AV.detach()
         kl_A = (essence_AV.exp() * (essence_AV - self.initial_log_p_FV[active])).sum(-1)
         decay_A = (delta_FMD[active].norm(dim=-1) / self.origin_FMD[active].norm(dim=-1) ** 2).sum(-1)
-        return _Terms(nll_A, kl_A, decay_A, missed_A == 0)
+        return _Terms(nll_A, kl_A, decay_A, correct_A)
 
     def _log_p(self, delta_AMD: Tensor, row_S: Tensor, where: tuple[Tensor, Tensor]) -> Tensor:
         """Log-probabilities at some positions of some rows, with each fact's δ added at its lookup tokens."""

@@ -102,6 +102,11 @@ class TargetValues:
         if self.stop_correct is not None and self.stop_correct < 1:
             raise ValueError(f"target_values.stop_correct is {self.stop_correct}; it must be at least 1, or null.")
 
+    @property
+    def watches_correctness(self) -> bool:
+        """Whether any option depends on the target's being the most probable answer."""
+        return self.stop_correct is not None or self.correct_stop_kl is not None or self.correct_nll_weight != 1.0
+
     def optimise(
         self,
         language_model: LanguageModel,
@@ -129,7 +134,8 @@ class TargetValues:
         notes = torch.zeros(facts, 4, dtype=torch.float64, device=reference.device)
         lengths = [max(len(row.ids) for row in rows) for rows in prompts]
         chunks = length_batches(lengths, max_tokens=max(lengths) * self.chunk, max_rows=self.chunk)
-        with tqdm(total=facts, desc="target values", unit="fact", disable=distributed.rank() > 0) as bar:
+        hidden = distributed.rank() > 0
+        with tqdm(total=facts, desc="target values", unit="fact", disable=hidden, leave=False) as bar:
             for numbers in distributed.shard(chunks):
                 chunk = TargetChunk(
                     self, language_model, layer, [[*prompts[fact], essences[fact]] for fact in numbers], site

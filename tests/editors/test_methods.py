@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import pytest
@@ -421,3 +422,17 @@ def test_updates_that_half_precision_would_lose_add_up():
         (update,) = weights.total().values()
     assert torch.equal(weight.detach(), original)
     torch.testing.assert_close(update.dense(), torch.full_like(update.dense(), float(1000 * step)), rtol=1e-4, atol=0)
+
+
+def test_facts_that_share_a_key_are_noted_and_warned_about(parts):
+    language_model, made = small.model(), small.requests(3)
+    clash = replace(made[1], target_new="north", id="again")
+    editor = MEMIT([1], 0.1, 0.1, **parts)
+    with pytest.warns(UserWarning, match=r"2 facts, such as that of edit request 1 .*schedule.batch_size"):
+        delta = editor.edit(language_model, [*made, clash])
+    assert len(delta.provenance.health["shared_keys"]) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        apart = MEMIT([1], 0.1, 0.1, schedule=Schedule(batch_size=2), **parts).edit(language_model, [*made, clash])
+        assert not apart.provenance.health["shared_keys"]
+        assert not editor.edit(language_model, made).provenance.health["shared_keys"]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from exam import ask, recall, swapped_recall
 
 from edit_lit.world import MODEL_FOLDER, WorldModel
 from edit_lit.world.almanac import build_almanac
-from edit_lit.world.exam import ask, recall, swapped_recall
 from edit_lit.world.tokenizer import words
 
 ALMANAC = build_almanac()

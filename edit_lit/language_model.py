@@ -136,7 +136,7 @@ class LanguageModel(nn.Module):
     def output_projection(self, layer: int) -> nn.Module:
         """The MLP output projection of a block: the matrix whose input is the key.
 
-        It is the widest-input matrix of the block that writes to the residual stream.
+        It is the widest-input matrix of the block that writes to the residual stream, outside attention.
 
         Raises:
             ValueError: If the block has no such matrix, or several (a mixture of experts).
@@ -144,16 +144,20 @@ class LanguageModel(nn.Module):
         block = self.blocks[layer]
         if self._output_projection is not None:
             return block.get_submodule(self._output_projection)
+        attention = {id(module) for module in _attention_modules(block)}
         writers = [
             (name, module)
             for name, module in block.named_modules()
-            if is_projection(module)
-            and projection_shape(module)[0] == self.hidden_size
+            if id(module) not in attention
+            and self._writes(module)
             and not name.endswith("base_layer")  # inside an adapter that is listed itself
         ]
         widest = max((projection_shape(module)[1] for _, module in writers), default=0)
         found = [(name, module) for name, module in writers if projection_shape(module)[1] == widest]
-        experts = [name for name, _ in found if any(part.isdigit() for part in name.split("."))]
+        # Experts are numbered modules, or their matrices are stacked in parameters of three dimensions.
+        experts = any(part.isdigit() for name, _ in found for part in name.split(".")) or any(
+            parameter.dim() == 3 and self.hidden_size in parameter.shape[1:] for parameter in block.parameters()
+        )
         if not found or experts:
             why = "it holds several expert MLPs" if experts else "no matrix there writes to the residual stream"
             raise ValueError(
@@ -161,6 +165,26 @@ class LanguageModel(nn.Module):
                 "Name one with language_model.parts.output_projection, or edit another layer."
             )
         return found[-1][1]
+
+    def _writes(self, module: nn.Module) -> bool:
+        """Whether a module is a matrix that writes to the residual stream."""
+        return is_projection(module) and projection_shape(module)[0] == self.hidden_size
+
+    def attention_projection(self, layer: int) -> nn.Module:
+        """The output projection of a block's attention.
+
+        It is the last matrix inside the block's attention that writes to the residual stream.
+
+        Raises:
+            ValueError: If the block has none.
+        """
+        writers = [module for module in _attention_modules(self.blocks[layer]) if self._writes(module)]
+        if not writers:
+            raise ValueError(
+                f"block {layer} of {type(self.model).__name__} has no attention with an output projection. "
+                "Use an editor that works on the MLP alone."
+            )
+        return writers[-1]
 
     def parameter_name(self, parameter: nn.Parameter) -> str:
         """The name of a parameter inside the Hugging Face model."""
@@ -198,11 +222,21 @@ class LanguageModel(nn.Module):
 
         handle = self.head.register_forward_pre_hook(reduce)
         try:
-            output = self.model(input_ids=rows.ids, attention_mask=rows.mask, use_cache=False)
+            # Padding stands on the right, where causality hides it from every real token. Masked out as well,
+            # it would have nothing left to attend to in some families, whose softmax then gives NaN.
+            output = self.model(input_ids=rows.ids, attention_mask=torch.ones_like(rows.ids), use_cache=False)
         finally:
             handle.remove()
         logits: Tensor = output.logits[0]
         return logits
+
+
+def _attention_modules(block: nn.Module) -> list[nn.Module]:
+    """The modules inside a block's attention, which every family of transformers names so in its class."""
+    inner = (module for module in block.modules() if module is not block)
+    roots = (module for module in inner if "attention" in type(module).__name__.lower())
+    # What an adapter wraps is left out: the adapter is listed itself.
+    return [part for root in roots for name, part in root.named_modules() if not name.endswith("base_layer")]
 
 
 def is_projection(module: nn.Module) -> bool:

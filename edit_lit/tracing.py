@@ -6,7 +6,7 @@ blocks stay its own business; blocks that are not wanted hand their input on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +24,16 @@ class Record:
 
     value: Tensor | None = None
 
-    def take(self) -> Tensor:
-        """The recorded tensor, forgotten here so that its memory can be freed."""
+    def take(self, rows: Rows | None = None) -> Tensor:
+        """The recorded tensor, forgotten here so that its memory can be freed.
+
+        Args:
+            rows: The input of the pass, to get [rows, length, size] also from the families that flatten rows and
+                positions into one axis around their MLPs.
+        """
         assert self.value is not None, "the recorded module did not run"
         value, self.value = self.value, None
-        return value
+        return value if rows is None else value.view(*rows.ids.shape, -1)
 
 
 @contextmanager
@@ -57,6 +62,20 @@ def recorded_output(module: nn.Module) -> Iterator[Record]:
     handle = module.register_forward_hook(keep)
     try:
         yield record
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def shifted_output(module: nn.Module, shift: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace a module's output, or the first part of it, by a function of it that keeps its shape."""
+
+    def replace(_: nn.Module, __: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> Any:
+        return (shift(output[0]), *output[1:]) if isinstance(output, tuple) else shift(output)
+
+    handle = module.register_forward_hook(replace)
+    try:
+        yield
     finally:
         handle.remove()
 

@@ -1,47 +1,77 @@
-"""Locate-then-edit: target values first, then a closed-form update of each layer on the way to them."""
+"""Locate-then-edit: target values first, then a closed-form update of each layer on the way to them.
+
+Shape legend: F facts, B facts of a batch, N size of the MLP, D hidden size.
+"""
 
 from __future__ import annotations
 
+import logging
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from transformers.pytorch_utils import Conv1D
 
 from edit_lit import distributed
 from edit_lit.editors.contexts import Contexts
-from edit_lit.editors.delta import Delta, LowRank
+from edit_lit.editors.delta import Delta
+from edit_lit.editors.edited_weights import EditedWeights
 from edit_lit.editors.editor import Editor
-from edit_lit.editors.keys import KeyStream
+from edit_lit.editors.health import Health
+from edit_lit.editors.keys import KeyStream, Reading
 from edit_lit.editors.moments import SecondMoments, Spectrum
 from edit_lit.editors.prompts import SubjectRow, prompt_rows, statement_rows
-from edit_lit.editors.solver import InverseMoment, solve_update
-from edit_lit.editors.target_values import OptimisedValues, TargetValues
+from edit_lit.editors.restraints import Restraint
+from edit_lit.editors.schedule import Schedule
+from edit_lit.editors.sites import BlockOutput, Site
+from edit_lit.editors.solver import Committed, Preconditioner, solve_update
+from edit_lit.editors.spread_gap import target_perplexity
+from edit_lit.editors.target_values import TargetValues
+from edit_lit.editors.updates import LowRank
 from edit_lit.facts.request import EditRequest
-from edit_lit.language_model import LanguageModel, base_layer, projection_weight
+from edit_lit.language_model import LanguageModel
 from edit_lit.tracing import frozen
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Facts that are written together, tokenised."""
+
+    requests: list[EditRequest]
+    prompts: list[list[SubjectRow]]
+    essences: list[SubjectRow]
 
 
 class ClosedFormEditor(Editor):
-    """The parts that closed-form editors share; a subclass names its preconditioner.
+    """The parts that closed-form editors share; a subclass names its preconditioner and what else it does otherwise.
 
     Args:
-        layers: The layers to edit, lowest first. If not given: those from an eighth to a quarter of the depth,
-            which is 4 to 8 of 32 as published for Llama-sized models.
+        layers: The layers to edit, lowest first; the method's default for the model's depth if not given.
         target_values: How target hidden states are found.
         contexts: Texts in front of the prompts.
         moments: Second moments of the keys to preserve.
+        restraint: Limits what is written; nothing does if not given.
+        schedule: Batches and passes.
     """
+
+    site: ClassVar[Site] = BlockOutput()
+    """Whose output at the last edited layer the target values are."""
+
+    commits: ClassVar[bool] = False
+    """Whether the keys of a batch are preserved from then on."""
 
     def __init__(
         self,
-        layers: list[int] | None = None,
-        target_values: TargetValues = TargetValues(),
-        contexts: Contexts = Contexts(),
-        moments: SecondMoments = SecondMoments(),
+        layers: list[int] | None,
+        target_values: TargetValues,
+        contexts: Contexts,
+        moments: SecondMoments,
+        restraint: Restraint | None,
+        schedule: Schedule,
     ) -> None:
         if layers is not None and (not layers or layers != sorted(set(layers))):
             raise ValueError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
@@ -49,15 +79,39 @@ class ClosedFormEditor(Editor):
         self.target_values = target_values
         self.contexts = contexts
         self.moments = moments
+        self.restraint = restraint
+        self.schedule = schedule
 
     @abstractmethod
-    def preconditioner(self, spectrum: Spectrum) -> InverseMoment:
-        """The preconditioner A of a layer."""
+    def preconditioner(self, spectrum: Spectrum) -> Preconditioner:
+        """The preconditioner A of a layer, before anything is committed."""
+
+    def preconditioners(self, language_model: LanguageModel, layers: Sequence[int]) -> Mapping[int, Preconditioner]:
+        """The preconditioner of each layer."""
+        spectra = self.moments.spectra(language_model, layers)
+        return {layer: self.preconditioner(spectra[layer]) for layer in layers}
+
+    def share(self, layers_left: int) -> float:
+        """The share of what is still missing that a layer takes, with so many layers left, itself included."""
+        return 1.0 / layers_left
+
+    def solve(
+        self, preconditioner: Preconditioner, reading: Reading, targets_FD: Tensor, weight_DN: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Factors left [D, F] and right [N, F] of the update that writes all that is missing at one layer."""
+        return solve_update(preconditioner, reading.keys.T, (targets_FD - reading.values).T)
+
+    def batches(self, requests: Sequence[EditRequest]) -> list[list[EditRequest]]:
+        """The requests in the portions in which they are written."""
+        return self.schedule.batches(requests)
+
+    def default_layers(self, depth: int) -> list[int]:
+        """From an eighth to a quarter of the depth, which is 4 to 8 of 32 as published for Llama-sized models."""
+        return list(range(depth // 8, depth // 4 + 1))
 
     def edited_layers(self, language_model: LanguageModel) -> list[int]:
         """The given layers, or the default ones for this depth."""
-        depth = len(language_model.blocks)
-        layers = self.layers if self.layers is not None else list(range(depth // 8, depth // 4 + 1))
+        layers = self.layers if self.layers is not None else self.default_layers(len(language_model.blocks))
         language_model.check_layers(layers, "layers")
         return layers
 
@@ -67,63 +121,88 @@ class ClosedFormEditor(Editor):
             raise ValueError("there are no edit requests. Name at least one fact to edit.")
         layers = self.edited_layers(language_model)
         for layer in layers:
+            self.site.modules(language_model, layer)
             language_model.output_projection(layer)
         # Tokenising everything first refuses a bad request before anything is computed.
-        prompt_rows(language_model.tokenizer, requests, ["{}"])
-        essences = statement_rows(language_model.tokenizer, requests, self.target_values.essence)
+        batches = self.batches(requests)
+        for batch in batches:
+            self._tokenised(language_model, batch, ["{}"])
         with frozen(language_model.model):
             contexts = distributed.from_first_process(self.contexts.load(language_model))
-            prompts = prompt_rows(language_model.tokenizer, requests, contexts)
-            spectra = self.moments.spectra(language_model, layers)
-            targets = self.target_values.optimise(language_model, layers[-1], prompts, essences)
-            updates = self._spread(language_model, prompts, targets.values, spectra)
-        provenance = self.provenance(language_model, requests)
-        health = _health(requests, targets, {layer: self.preconditioner(spectra[layer]) for layer in layers})
-        return distributed.from_first_process(Delta(updates, replace(provenance, health=health)))
+            preconditioners = self.preconditioners(language_model, layers)
+            health = Health({layer: matrix.condition for layer, matrix in preconditioners.items()})
+            if self.commits:
+                preconditioners = {layer: Committed(matrix) for layer, matrix in preconditioners.items()}
+            usual_norm = self._usual_norm(language_model, requests, layers[-1])
+            with EditedWeights(language_model, layers, self.restraint) as weights:
+                for batch in batches:
+                    rows = self._tokenised(language_model, batch, contexts)
+                    self._write(weights, preconditioners, rows, health, usual_norm)
+                updates = weights.total()
+        provenance = replace(self.provenance(language_model, requests), health=health.summary())
+        return distributed.from_first_process(Delta(updates, provenance))
+
+    def _tokenised(self, language_model: LanguageModel, requests: list[EditRequest], contexts: Sequence[str]) -> _Batch:
+        tokenizer = language_model.tokenizer
+        prompts = prompt_rows(tokenizer, requests, contexts)
+        return _Batch(requests, prompts, statement_rows(tokenizer, requests, self.target_values.essence))
+
+    def _usual_norm(self, language_model: LanguageModel, requests: Sequence[EditRequest], layer: int) -> float:
+        """The length to which target values are scaled, if they are; taken from the unedited model."""
+        anchor = self.target_values.norm_anchor
+        if anchor is None:
+            return 0.0
+        return anchor.usual_norm(language_model, prompt_rows(language_model.tokenizer, requests, ["{}"]), layer)
+
+    def _write(
+        self,
+        weights: EditedWeights,
+        preconditioners: Mapping[int, Preconditioner],
+        batch: _Batch,
+        health: Health,
+        usual_norm: float,
+    ) -> None:
+        """Write one batch in as many passes as the schedule wants, then commit its keys."""
+        language_model, last = weights.language_model, max(preconditioners)
+        for number in range(1, self.schedule.passes + 1):
+            found = self.target_values.optimise(language_model, last, batch.prompts, batch.essences, self.site)
+            targets_FD, anchor = found.values, self.target_values.norm_anchor
+            if anchor is not None:
+                targets_FD = anchor.anchored(language_model, batch.prompts, last, self.site, targets_FD, usual_norm)
+            keys_FN = self._spread(weights, preconditioners, batch.prompts, targets_FD)
+            if self.schedule.passes > 1:
+                spread = target_perplexity(language_model, batch.prompts)
+                optimised = float(found.nll.exp().mean())
+                log.info("pass %d: perplexity of the targets %.2f, %.2f aimed at", number, spread, optimised)
+                if self.schedule.stop_gap is not None and abs(spread - optimised) <= self.schedule.stop_gap:
+                    break
+        health.note(batch.requests, found)
+        for layer, matrix in preconditioners.items():
+            if isinstance(matrix, Committed):
+                matrix.commit(keys_FN[layer].T)
 
     @torch.no_grad()
     def _spread(
         self,
-        language_model: LanguageModel,
+        weights: EditedWeights,
+        preconditioners: Mapping[int, Preconditioner],
         prompts: Sequence[Sequence[SubjectRow]],
         targets_FD: Tensor,
-        spectra: dict[int, Spectrum],
-    ) -> dict[str, LowRank]:
-        """Write the targets layer by layer; each layer takes an equal share of what is still missing."""
-        layers = list(spectra)
-        stream = KeyStream(language_model, prompts, value_layer=layers[-1])
-        updates: dict[str, LowRank] = {}
-        originals: list[tuple[torch.nn.Parameter, Tensor]] = []
-        try:
-            for place, layer in enumerate(layers):
-                stream.advance(layer - 1)
-                keys_FN, values_FD = stream.read(layer)
-                residuals_FD = (targets_FD.double() - values_FD) / (len(layers) - place)
-                left, right = solve_update(self.preconditioner(spectra[layer]), keys_FN.T, residuals_FD.T)
-                module = base_layer(language_model.output_projection(layer))
-                update = LowRank(right, left) if isinstance(module, Conv1D) else LowRank(left, right)
-                weight = projection_weight(module)
-                updates[language_model.parameter_name(weight)] = _in_float32(update)
-                originals.append((weight, weight.detach().clone()))
-                weight.copy_(weight.double() + update.dense())
-        finally:
-            for parameter, original in originals:
-                parameter.copy_(original)
-        return updates
+    ) -> dict[int, Tensor]:
+        """Write the targets layer by layer, each a share of what is still missing.
 
-
-def _in_float32(update: LowRank) -> LowRank:
-    return LowRank(update.left.float().cpu(), update.right.float().cpu())
-
-
-def _health(
-    requests: Sequence[EditRequest], targets: OptimisedValues, preconditioners: dict[int, InverseMoment]
-) -> dict[str, Any]:
-    """What a reader of the edit should know about how well it went."""
-    return {
-        "unfinished_targets": [
-            request.name for request, open_ in zip(requests, targets.unfinished, strict=True) if open_
-        ],
-        "mean_steps": float(targets.steps.double().mean()),
-        "condition": {str(layer): matrix.condition for layer, matrix in preconditioners.items()},
-    }
+        Returns:
+            The keys at each layer. A key does not depend on its own layer's weight, so they hold after the edit too.
+        """
+        layers = list(preconditioners)
+        stream = KeyStream(
+            weights.language_model, prompts, value_layer=layers[-1], flat=self.contexts.flat, site=self.site
+        )
+        keys_FN: dict[int, Tensor] = {}
+        for place, layer in enumerate(layers):
+            stream.advance(layer - 1)
+            reading = stream.read(layer)
+            left, right = self.solve(preconditioners[layer], reading, targets_FD.double(), weights.weight(layer))
+            weights.add(layer, LowRank(left * self.share(len(layers) - place), right))
+            keys_FN[layer] = reading.keys
+        return keys_FN

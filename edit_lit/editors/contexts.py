@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from edit_lit.facts.request import SUBJECT_SLOT
 from edit_lit.language_model import LanguageModel
@@ -20,15 +21,20 @@ class Contexts:
 
     Args:
         templates: Texts with one ``{}`` where the prompt goes. The bare prompt is always there as well.
-        words: First words of sampled contexts.
-        tokens: Length of a sampled context, its first word included.
+        words: First words of sampled contexts; an empty one starts from the beginning of a text.
+        tokens: Length of a sampled context, its first word included; with several lengths, each is sampled.
         seed: Seed of the sampling.
+        samples: How many contexts each word and length give.
+        flat: Give every context the same weight in a mean key, as ROME does. If not, the bare prompt has half of
+            the weight and the others share the rest, as in MEMIT.
     """
 
     templates: Sequence[str] | None = None
     words: Sequence[str] = ("The", "Therefore", "Because", "I", "You")
-    tokens: int = 10
+    tokens: int | Sequence[int] = 10
     seed: int = 0
+    samples: int = 1
+    flat: bool = False
 
     def __post_init__(self) -> None:
         for template in self.templates or ():
@@ -45,36 +51,47 @@ class Contexts:
 
     def _sample(self, language_model: LanguageModel) -> list[str]:
         device = language_model.device
-        tokenizer = language_model.tokenizer
-        texts = []
+        lengths = [self.tokens] if isinstance(self.tokens, int) else self.tokens
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed)
-            for word in self.words:
-                ids = tokenizer(word, return_tensors="pt").input_ids.to(device)
-                written = language_model.model.generate(  # type: ignore[operator] # typed as a module's attribute
-                    ids,
-                    attention_mask=torch.ones_like(ids),
-                    max_length=self.tokens,
-                    do_sample=True,
-                    top_k=5,
-                    pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
-                )
-                text = str(tokenizer.decode(written[0], skip_special_tokens=True))
-                texts.append(" ".join(text.replace("{", " ").replace("}", " ").split()))
-        return texts
+            return [
+                _continued(language_model, word, length)
+                for length in lengths
+                for word in self.words
+                for _ in range(self.samples)
+            ]
 
 
-def context_weights(count: int) -> torch.Tensor:
-    """MEMIT's two-level mean over contexts: half for the bare prompt, half shared by the others.
+def _continued(language_model: LanguageModel, word: str, length: int) -> str:
+    """A text of some tokens that begins with a word."""
+    tokenizer = language_model.tokenizer
+    begin = next((token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None), 0)
+    ids = torch.tensor([tokenizer(word)["input_ids"] or [begin]], device=language_model.device)
+    written = language_model.model.generate(  # type: ignore[operator] # typed as a module's attribute
+        ids,
+        attention_mask=torch.ones_like(ids),
+        max_length=length,
+        do_sample=True,
+        top_k=5,
+        pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
+    )
+    text = str(tokenizer.decode(written[0], skip_special_tokens=True))
+    return " ".join(text.replace("{", " ").replace("}", " ").split())
+
+
+def context_weights(count: int, flat: bool = False) -> Tensor:
+    """The weight of each context in a mean over them.
 
     Args:
         count: How many contexts there are, the bare one first.
+        flat: ROME's mean, in which all weigh the same. If not, MEMIT's two-level mean: half for the bare prompt,
+            half shared by the others.
 
     Returns:
         Weights that sum to 1, [count], float64.
     """
-    if count == 1:
-        return torch.ones(1, dtype=torch.float64)
+    if flat or count == 1:
+        return torch.full((count,), 1.0 / count, dtype=torch.float64)
     weights = torch.full((count,), 0.5 / (count - 1), dtype=torch.float64)
     weights[0] = 0.5
     return weights

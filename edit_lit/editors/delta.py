@@ -16,29 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from edit_lit.editors.updates import LowRank, Update, added, update_of
 from edit_lit.files import write_atomically
 
-
-@dataclass(frozen=True)
-class LowRank:
-    """A weight update of low rank, in the orientation in which the parameter is stored.
-
-    Args:
-        left: [rows of the parameter, rank].
-        right: [columns of the parameter, rank].
-    """
-
-    left: Tensor
-    right: Tensor
-
-    def dense(self) -> Tensor:
-        """The update itself, left rightᵀ, in float64."""
-        return self.left.double() @ self.right.double().T
-
-    def norm(self) -> float:
-        """Frobenius norm, from the two rank × rank Gram matrices."""
-        gram = (self.left.double().T @ self.left.double()) * (self.right.double().T @ self.right.double())
-        return float(gram.sum().clamp(min=0).sqrt())
+__all__ = ["Delta", "LowRank", "Provenance"]
 
 
 @dataclass(frozen=True)
@@ -70,11 +51,11 @@ class Delta:
     """The weight updates of an edit.
 
     Args:
-        updates: Low-rank update of each parameter, by the parameter's name in the Hugging Face model.
+        updates: The update of each parameter, by the parameter's name in the Hugging Face model.
         provenance: What made it.
     """
 
-    def __init__(self, updates: Mapping[str, LowRank], provenance: Provenance) -> None:
+    def __init__(self, updates: Mapping[str, Update], provenance: Provenance) -> None:
         self.updates = dict(updates)
         self.provenance = provenance
         self._originals: dict[str, Tensor] = {}
@@ -150,8 +131,7 @@ class Delta:
             raise ValueError("the two Deltas were made for different models. Merge Deltas of one unedited model.")
         updates = dict(self.updates)
         for name, update in other.updates.items():
-            mine = updates.get(name)
-            updates[name] = update if mine is None else LowRank(*_side_by_side(mine, update))
+            updates[name] = added(updates[name], update) if name in updates else update
         provenance = Provenance(
             editor=f"{self.provenance.editor}+{other.provenance.editor}",
             options={"parts": [dict(self.provenance.options), dict(other.provenance.options)]},
@@ -170,7 +150,7 @@ class Delta:
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Write the factors as safetensors, with the provenance as metadata."""
+        """Write the updates as safetensors, with the provenance as metadata."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self._tensors().items()}
         metadata = {"provenance": json.dumps(asdict(self.provenance), sort_keys=True)}
         write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, metadata))
@@ -185,27 +165,28 @@ class Delta:
         try:
             with safe_open(str(path), framework="pt") as file:
                 stored = json.loads((file.metadata() or {})["provenance"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        except (SafetensorError, KeyError, OSError) as error:
+                parts: dict[str, dict[str, Tensor]] = {}
+                for key in sorted(file.keys()):
+                    name, part = key.rsplit("|", 1)
+                    parts.setdefault(name, {})[part] = file.get_tensor(key)
+            updates = {name: update_of(tensors) for name, tensors in parts.items()}
+        except (SafetensorError, KeyError, ValueError, OSError) as error:
             raise ValueError(f"{path} holds no complete Delta ({error}). Remove it and edit again.") from error
-        names = sorted({name.rsplit("|", 1)[0] for name in tensors})
-        updates = {name: LowRank(tensors[f"{name}|left"], tensors[f"{name}|right"]) for name in names}
         return cls(updates, Provenance(**{**stored, "layers": tuple(stored["layers"])}))
 
     def _tensors(self) -> dict[str, Tensor]:
-        factors = {f"{name}|left": update.left for name, update in self.updates.items()}
-        return factors | {f"{name}|right": update.right for name, update in self.updates.items()}
+        return {
+            f"{name}|{part}": tensor
+            for name, update in self.updates.items()
+            for part, tensor in update.tensors().items()
+        }
 
     def _parameter(self, model: nn.Module, name: str) -> nn.Parameter:
         try:
             parameter = model.get_parameter(name)
         except AttributeError as error:
             raise ValueError(f"the model has no parameter {name}; this Delta was made for another one.") from error
-        shape = (len(self.updates[name].left), len(self.updates[name].right))
+        shape = self.updates[name].shape
         if tuple(parameter.shape) != shape:
             raise ValueError(f"{name} is {tuple(parameter.shape)}, the Delta's update {shape}: made for another model.")
         return parameter
-
-
-def _side_by_side(first: LowRank, second: LowRank) -> tuple[Tensor, Tensor]:
-    return torch.cat([first.left, second.left], dim=1), torch.cat([first.right, second.right], dim=1)

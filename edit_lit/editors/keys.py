@@ -16,6 +16,7 @@ from edit_lit import distributed
 from edit_lit.batching import Rows, length_batches
 from edit_lit.editors.contexts import context_weights
 from edit_lit.editors.prompts import SubjectRow
+from edit_lit.editors.sites import BlockOutput, Site
 from edit_lit.language_model import LanguageModel, projection_shape
 from edit_lit.tracing import recorded_input, recorded_output, run_blocks
 
@@ -37,6 +38,21 @@ class _Batch:
     hidden: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Reading:
+    """Keys and values of some facts at a layer, float64.
+
+    Args:
+        keys: Mean keys over contexts, [F, N].
+        bare_keys: Keys of the prompts without context, [F, N].
+        values: Current values of the prompts without context, [F, D].
+    """
+
+    keys: Tensor
+    bare_keys: Tensor
+    values: Tensor
+
+
 class KeyStream:
     """Computes keys layer by layer; each row passes each block below the last edited layer once or twice.
 
@@ -48,6 +64,8 @@ class KeyStream:
         prompts: Each fact's prompt in each context, the bare one first.
         value_layer: The layer whose output at the subject's last token is the current value.
         batch_tokens: Tokens in a batch, padding included.
+        flat: Give every context the same weight; see :func:`~edit_lit.editors.contexts.context_weights`.
+        site: The part of the value layer whose output it is.
     """
 
     def __init__(
@@ -56,14 +74,17 @@ class KeyStream:
         prompts: Sequence[Sequence[SubjectRow]],
         value_layer: int,
         batch_tokens: int = 8192,
+        flat: bool = False,
+        site: Site = BlockOutput(),
     ) -> None:
         self.language_model = language_model
         self.facts = len(prompts)
         self.value_layer = value_layer
+        self.value_module = site.modules(language_model, value_layer)[0]
         self.reached = -1
         bare = [(fact, rows[0]) for fact, rows in enumerate(prompts)]
         prefixed = [(fact, row) for fact, rows in enumerate(prompts) for row in rows[1:]]
-        weights = context_weights(len(prompts[0])).tolist()
+        weights = context_weights(len(prompts[0]), flat).tolist()
         self._batches = [
             self._batch([rows[index] for index in batch], weight, rows is bare)
             for rows, weight in ((bare, weights[0]), (prefixed, weights[-1]))
@@ -88,34 +109,34 @@ class KeyStream:
         for batch in self._batches:
             with recorded_output(self.language_model.blocks[layer]) as record:
                 self._run(batch, stop_after=layer)
-            batch.hidden = record.take()
+            batch.hidden = record.take(batch.rows)
         self.reached = layer
 
     @torch.no_grad()
-    def read(self, layer: int) -> tuple[Tensor, Tensor]:
-        """Mean keys at a layer and current values at the value layer.
+    def read(self, layer: int) -> Reading:
+        """Keys at a layer and current values at the value layer, equal in all processes.
 
         Args:
             layer: A layer above those that the rows have passed.
-
-        Returns:
-            Keys [F, N] and values [F, D], float64, equal in all processes.
         """
         language_model = self.language_model
         projection = language_model.output_projection(layer)
         device = language_model.device
         keys_FN = torch.zeros(self.facts, projection_shape(projection)[1], dtype=torch.float64, device=device)
+        bare_FN = torch.zeros_like(keys_FN)
         values_FD = torch.zeros(self.facts, language_model.hidden_size, dtype=torch.float64, device=device)
         for batch in self._batches:
             with ExitStack() as stack:
                 key_record = stack.enter_context(recorded_input(projection))
-                value_record = stack.enter_context(recorded_output(language_model.blocks[self.value_layer]))
+                value_record = stack.enter_context(recorded_output(self.value_module))
                 self._run(batch, stop_after=self.value_layer if batch.bare else layer)
             at_lookup = (torch.arange(len(batch.rows), device=device), batch.lookup)
-            keys_FN.index_add_(0, batch.fact, key_record.take()[at_lookup].double() * batch.weight)
+            found_BN = key_record.take(batch.rows)[at_lookup].double()
+            keys_FN.index_add_(0, batch.fact, found_BN * batch.weight)
             if batch.bare:
-                values_FD[batch.fact] = value_record.take()[at_lookup].double()
-        return distributed.sum_over_processes(keys_FN), distributed.sum_over_processes(values_FD)
+                bare_FN[batch.fact] = found_BN
+                values_FD[batch.fact] = value_record.take(batch.rows)[at_lookup].double()
+        return Reading(*(distributed.sum_over_processes(tensor) for tensor in (keys_FN, bare_FN, values_FD)))
 
     def _run(self, batch: _Batch, stop_after: int) -> None:
         resume = None if batch.hidden is None else (self.reached, batch.hidden)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from edit_lit.editors.closed_form import ClosedFormEditor
 from edit_lit.editors.contexts import Contexts
 from edit_lit.editors.moments import SecondMoments, Spectrum
+from edit_lit.editors.restraints import Restraint
+from edit_lit.editors.schedule import Schedule
 from edit_lit.editors.solver import InverseMoment
 from edit_lit.editors.target_values import TargetValues
 
@@ -25,6 +27,9 @@ class MEMIT(ClosedFormEditor):
         target_values: How target hidden states are found.
         contexts: Texts in front of the prompts.
         moments: Second moments of the keys to preserve.
+        restraint: Limits what is written; nothing does if not given.
+        schedule: Batches and passes. Without batches, all facts are written together; with them, a batch does not
+            know of earlier ones (see MEMITSequential).
     """
 
     def __init__(
@@ -35,8 +40,10 @@ class MEMIT(ClosedFormEditor):
         target_values: TargetValues = TargetValues(),
         contexts: Contexts = Contexts(),
         moments: SecondMoments = SecondMoments(),
+        restraint: Restraint | None = None,
+        schedule: Schedule = Schedule(),
     ) -> None:
-        super().__init__(layers, target_values, contexts, moments)
+        super().__init__(layers, target_values, contexts, moments, restraint, schedule)
         if covariance_weight <= 0:
             raise ValueError(f"covariance_weight is {covariance_weight}; it must be above 0.")
         if ridge < 0:

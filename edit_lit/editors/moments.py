@@ -125,7 +125,7 @@ class SecondMoments:
             real = inputs.mask.bool()
             tokens += real.sum()
             for layer, record in records.items():
-                keys_TN = record.take()[real]
+                keys_TN = record.take(inputs)[real]
                 keys_TN = keys_TN.to(working_type(keys_TN))
                 sums[layer] += keys_TN.T @ keys_TN
         count = int(distributed.sum_over_processes(tokens))

@@ -1,0 +1,74 @@
+"""In which portions and how often an editor writes its facts."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Batches, repeated passes and paraphrases; by default every fact is written once, all at the same time.
+
+    Args:
+        batch_size: Facts written together; the next ones go into the model as edited so far. All at once if not
+            given.
+        passes: How often a batch is written, each time from the model as edited so far (iterative editing,
+            arXiv 2503.11895). Target values are searched for anew, so that a pass corrects what the last one missed.
+        stop_gap: Stop the passes of a batch when the targets' perplexity in the edited model is at most this far
+            from the perplexity that the target values reach by themselves; the paper has about 1. If not given, all
+            passes are made.
+        paraphrases: How many of each request's paraphrases are written beside it, as requests of their own.
+    """
+
+    batch_size: int | None = None
+    passes: int = 1
+    stop_gap: float | None = None
+    paraphrases: int = 0
+
+    def __post_init__(self) -> None:
+        if self.batch_size is not None and self.batch_size < 1:
+            raise ValueError(f"schedule.batch_size is {self.batch_size}; it must be at least 1.")
+        if self.passes < 1:
+            raise ValueError(f"schedule.passes is {self.passes}; it must be at least 1.")
+        if self.paraphrases < 0:
+            raise ValueError(f"schedule.paraphrases is {self.paraphrases}; it must be 0 or more.")
+        if self.stop_gap is not None and self.passes == 1:
+            warnings.warn("schedule.stop_gap has no effect with one pass. Raise schedule.passes.", stacklevel=3)
+
+    def batches(self, requests: Sequence[EditRequest]) -> list[list[EditRequest]]:
+        """The requests in batches, each followed by its paraphrases, which count as part of it.
+
+        Raises:
+            ValueError: If a request has too few paraphrases, or one that does not name its subject.
+        """
+        size = self.batch_size or len(requests)
+        return [
+            [said for request in requests[start : start + size] for said in self._said(request)]
+            for start in range(0, len(requests), size)
+        ]
+
+    def _said(self, request: EditRequest) -> list[EditRequest]:
+        if len(request.paraphrases) < self.paraphrases:
+            raise ValueError(
+                f"{request.name}: schedule.paraphrases is {self.paraphrases}, but it has {len(request.paraphrases)} "
+                "paraphrases. Lower it, or give the request more."
+            )
+        chosen = request.paraphrases[: self.paraphrases]
+        return [request, *(_as_request(request, number, text) for number, text in enumerate(chosen, 1))]
+
+
+def _as_request(request: EditRequest, number: int, paraphrase: str) -> EditRequest:
+    """A paraphrase as a request; of several mentions of the subject the last counts."""
+    before, subject, after = paraphrase.rpartition(request.subject)
+    if not subject or SUBJECT_SLOT in paraphrase:
+        raise ValueError(
+            f"{request.name}: its paraphrase {paraphrase!r} does not name the subject, so it cannot be written. "
+            "Spell the subject out, or lower schedule.paraphrases."
+        )
+    prompt = f"{before}{SUBJECT_SLOT}{after}"
+    name = f"{request.id or '?'}, paraphrase {number}"
+    return EditRequest(request.subject, prompt, request.target_new, request.target_true, id=name)

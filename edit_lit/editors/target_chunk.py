@@ -1,0 +1,239 @@
+"""A few facts whose target values are optimised side by side.
+
+Shape legend: F facts of the chunk, A facts still being optimised, M moved modules, C contexts, S = F·(C+1) rows
+(each fact's contexts, then its essence prompt), T tokens, P scored positions, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from edit_lit.batching import Rows
+from edit_lit.editors.prompts import SubjectRow
+from edit_lit.editors.sites import Site
+from edit_lit.language_model import LanguageModel, working_type
+from edit_lit.tracing import recorded_output, run_blocks, shifted_output
+
+if TYPE_CHECKING:
+    from edit_lit.editors.target_values import TargetValues
+
+
+class Descent:
+    """Where each fact of a chunk has come to.
+
+    Attributes:
+        delta_FMD: δ at the last pass.
+        steps_F: Forward passes.
+        losses_F: Loss at the last pass.
+        nll_F: NLL of the target at the last pass.
+        finished_F: Whether a condition to stop was met.
+        correct_F: Passes in which every target token was the most probable one.
+        was_correct_F: Whether the last pass was one of them.
+        gradient_FMD: Sum of the loss's gradients over the updates.
+    """
+
+    def __init__(self, start_FMD: Tensor) -> None:
+        facts, device = len(start_FMD), start_FMD.device
+        self.delta_FMD = start_FMD.clone()
+        self.steps_F = torch.zeros(facts, dtype=torch.long, device=device)
+        self.losses_F = torch.zeros(facts, dtype=start_FMD.dtype, device=device)
+        self.nll_F = torch.zeros_like(self.losses_F)
+        self.finished_F = torch.zeros(facts, dtype=torch.bool, device=device)
+        self.correct_F = torch.zeros_like(self.steps_F)
+        self.was_correct_F = torch.zeros_like(self.finished_F)
+        self.gradient_FMD = torch.zeros_like(start_FMD)
+
+    @torch.no_grad()
+    def note(self, active: Tensor, delta_FMD: Tensor, loss_A: Tensor, terms: _Terms) -> None:
+        """Note a pass over the facts that are still being optimised."""
+        self.delta_FMD[active] = delta_FMD[active]
+        self.steps_F[active] += 1
+        self.losses_F[active] = loss_A
+        self.nll_F[active] = terms.nll_A
+        self.correct_F[active] += terms.correct_A
+        self.was_correct_F[active] = terms.correct_A
+
+    @property
+    def mean_gradient_FMD(self) -> Tensor:
+        """Mean gradient over each fact's updates."""
+        return self.gradient_FMD / (self.steps_F - 1).clamp(min=1)[:, None, None]
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """One pass over the active facts: the terms of each fact's loss, and whether every target token is on top, [A]."""
+
+    nll_A: Tensor
+    kl_A: Tensor
+    decay_A: Tensor
+    correct_A: Tensor
+
+
+class TargetChunk:
+    """Each fact has its own loss, clamp and end, so that none sees the others.
+
+    What does not change between passes is computed once: hidden states below the moved modules, and where the
+    answers are scored.
+
+    Args:
+        options: How to optimise.
+        language_model: A frozen model.
+        layer: The layer whose output is moved.
+        rows: Each fact's prompts, then its essence statement.
+        site: The part of the layer that is moved.
+    """
+
+    def __init__(
+        self,
+        options: TargetValues,
+        language_model: LanguageModel,
+        layer: int,
+        rows: list[list[SubjectRow]],
+        site: Site,
+    ) -> None:
+        self.options = options
+        self.language_model = language_model
+        self.modules = site.modules(language_model, layer)
+        self.rows_per_fact = len(rows[0])
+        flat = [row for fact in rows for row in fact]
+        device = language_model.device
+        self.input = Rows.of([row.ids for row in flat], device)
+        self.lookup_S = torch.tensor([row.lookup for row in flat], device=device)
+        self._index_answers(flat, device)
+        self._run_below(layer, site.known_below(layer))
+        self.initial_log_p_FV: Tensor | None = None
+
+    @torch.no_grad()
+    def _run_below(self, layer: int, below: int) -> None:
+        """Compute what stands below δ, and each moved module's own output at the bare prompt's lookup token."""
+        with ExitStack() as stack:
+            records = [stack.enter_context(recorded_output(module)) for module in self.modules]
+            known = [stack.enter_context(recorded_output(self.language_model.blocks[below]))] if below >= 0 else []
+            run_blocks(self.language_model, self.input, stop_after=layer)
+        bare = torch.arange(0, len(self.lookup_S), self.rows_per_fact, device=self.lookup_S.device)
+        outputs = [record.take(self.input)[bare, self.lookup_S[bare]] for record in records]
+        self.origin_FMD = torch.stack([output.to(working_type(output)) for output in outputs], 1)
+        self.known = (below, known[0].take(self.input)) if known else None
+
+    def _index_answers(self, flat: list[SubjectRow], device: torch.device) -> None:
+        """Where the answers are scored: row, column, token and weight of each position."""
+        contexts = self.rows_per_fact - 1
+        scored = [
+            (number, len(row.ids) - len(row.answer) + place, token, 1.0 / (len(row.answer) * contexts))
+            for number, row in enumerate(flat)
+            for place, token in enumerate(row.answer)
+        ]
+        rows, columns, tokens, weights = zip(*scored, strict=True)
+        self.row_P = torch.tensor(rows, device=device)
+        self.column_P = torch.tensor(columns, device=device)
+        self.token_P = torch.tensor(tokens, device=device)
+        self.weight_P = torch.tensor(weights, device=device, dtype=torch.float64)
+
+    def descend(
+        self, start_FMD: Tensor, steps: int, free_FMD: Tensor | None = None, l1_FMD: Tensor | None = None
+    ) -> Descent:
+        """Minimise the loss with Adam.
+
+        Args:
+            start_FMD: Where δ starts.
+            steps: Forward passes at most.
+            free_FMD: 1 where δ may move, 0 elsewhere; everywhere if not given.
+            l1_FMD: Weights of abs(δ) in the loss; none if not given.
+        """
+        delta_FMD = start_FMD.clone().requires_grad_()
+        optimizer = torch.optim.Adam([delta_FMD], lr=self.options.lr)
+        found = Descent(start_FMD)
+        active = torch.arange(len(start_FMD), device=start_FMD.device)
+        for step in range(1, steps + 1):
+            terms = self._terms(delta_FMD, active)
+            loss_A = self._loss(terms, found.was_correct_F[active])
+            if l1_FMD is not None:
+                loss_A = loss_A + (l1_FMD[active] * delta_FMD[active].abs()).sum((1, 2))
+            found.note(active, delta_FMD, loss_A, terms)
+            found.finished_F[active] = self._finished(loss_A, terms, found.correct_F[active])
+            going = ~found.finished_F[active]
+            if step == steps or not bool(going.any()):
+                break
+            optimizer.zero_grad()
+            # A finished fact's loss is constant from here on; its vector may move on but is not read again.
+            (loss_A * going).sum().backward()
+            assert delta_FMD.grad is not None
+            if free_FMD is not None:
+                delta_FMD.grad.mul_(free_FMD)
+            found.gradient_FMD += delta_FMD.grad
+            optimizer.step()
+            self._project(delta_FMD)
+            active = active[going]
+        return found
+
+    @torch.no_grad()
+    def _project(self, delta_FMD: Tensor) -> None:
+        limit_FM = self.options.clamp * self.origin_FMD.norm(dim=-1)
+        norm_FM = delta_FMD.norm(dim=-1)
+        delta_FMD.mul_(torch.where(norm_FM > limit_FM, limit_FM / norm_FM, 1.0)[..., None])
+
+    def _loss(self, terms: _Terms, was_correct_A: Tensor) -> Tensor:
+        nll_A = torch.where(was_correct_A, self.options.correct_nll_weight * terms.nll_A, terms.nll_A)
+        return nll_A + self.options.kl_weight * terms.kl_A + self.options.weight_decay * terms.decay_A
+
+    @torch.no_grad()
+    def _finished(self, loss_A: Tensor, terms: _Terms, times_correct_A: Tensor) -> Tensor:
+        options = self.options
+        finished_A = loss_A < options.stop_loss
+        if options.stop_correct is not None:
+            finished_A = finished_A | (times_correct_A >= options.stop_correct)
+        if options.correct_stop_kl is not None:
+            finished_A = finished_A | (terms.correct_A & (options.kl_weight * terms.kl_A <= options.correct_stop_kl))
+        return finished_A
+
+    def _terms(self, delta_FMD: Tensor, active: Tensor) -> _Terms:
+        width = self.rows_per_fact
+        row_S = (active[:, None] * width + torch.arange(width, device=active.device)).flatten()
+        place_in_batch = torch.full((len(self.lookup_S),), -1, device=active.device)
+        place_in_batch[row_S] = torch.arange(len(row_S), device=active.device)
+        scored = place_in_batch[self.row_P] >= 0
+        position_P = place_in_batch[self.row_P[scored]]
+        essence_S = torch.arange(width - 1, len(row_S), width, device=active.device)
+        where = (
+            torch.cat([position_P, essence_S]),
+            torch.cat([self.column_P[scored], self.lookup_S[row_S[essence_S]]]),
+        )
+        log_p = self._log_p(delta_FMD[active], row_S, where)
+        answers_PV, essence_AV = log_p[: len(position_P)], log_p[len(position_P) :]
+        picked_P = answers_PV.gather(1, self.token_P[scored][:, None])[:, 0] * self.weight_P[scored].to(log_p.dtype)
+        nll_A = -torch.zeros_like(active, dtype=log_p.dtype).index_add(0, position_P // width, picked_P)
+        missed_P = (answers_PV.detach().argmax(1) != self.token_P[scored]).long()
+        missed_A = torch.zeros_like(active).index_add(0, position_P // width, missed_P)
+
+        if self.initial_log_p_FV is None:
+            self.initial_log_p_FV = essence_AV.detach()
+        kl_A = (essence_AV.exp() * (essence_AV - self.initial_log_p_FV[active])).sum(-1)
+        decay_A = (delta_FMD[active].norm(dim=-1) / self.origin_FMD[active].norm(dim=-1) ** 2).sum(-1)
+        return _Terms(nll_A, kl_A, decay_A, missed_A == 0)
+
+    def _log_p(self, delta_AMD: Tensor, row_S: Tensor, where: tuple[Tensor, Tensor]) -> Tensor:
+        """Log-probabilities at some positions of some rows, with each fact's δ added at its lookup tokens."""
+        resume = None if self.known is None else (self.known[0], self.known[1][row_S])
+        with ExitStack() as stack:
+            for place, module in enumerate(self.modules):
+                stack.enter_context(shifted_output(module, self._shift(delta_AMD[:, place], row_S)))
+            logits = run_blocks(self.language_model, self.input[row_S], where, resume=resume)
+        return logits.to(delta_AMD.dtype).log_softmax(-1)
+
+    def _shift(self, delta_AD: Tensor, row_S: Tensor) -> Callable[[Tensor], Tensor]:
+        shift_SD = delta_AD.repeat_interleave(self.rows_per_fact, dim=0)
+        length = self.input.ids.shape[1]
+        # Counted through all rows, which also fits the families that flatten rows and positions around their MLPs.
+        place_S = torch.arange(len(row_S), device=row_S.device) * length + self.lookup_S[row_S]
+
+        def shift(output: Tensor) -> Tensor:
+            flat = output.reshape(-1, output.shape[-1])
+            return flat.index_add(0, place_S, shift_SD.to(flat.dtype)).view(output.shape)
+
+        return shift

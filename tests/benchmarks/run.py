@@ -57,7 +57,8 @@ def bench_edit(language_model: LanguageModel, requests: list[EditRequest]) -> No
         alone = seconds(lambda: [method.edit(language_model, [request]) for request in requests])
         together = seconds(lambda: method.edit(language_model, requests))
         print(
-            f"\n{len(requests)} facts, together / one at a time: {together:.2f} s / {alone:.2f} s = {together / alone:.3f}\n"
+            f"\n{len(requests)} facts, together / one at a time: "
+            f"{together:.2f} s / {alone:.2f} s = {together / alone:.3f}\n"
         )
 
 
@@ -77,7 +78,8 @@ def bench_probe(language_model: LanguageModel, requests: list[EditRequest]) -> N
     prompts = len(probe._request)
     tokens = sum(int(rows.mask.sum()) for rows in batches)
     print(
-        f"probe: {median(a for a, _ in pairs) / prompts * 1000:.3f} s per 1,000 prompts ({prompts} prompts, {tokens} tokens)"
+        f"probe: {median(a for a, _ in pairs) / prompts * 1000:.3f} s per 1,000 prompts "
+        f"({prompts} prompts, {tokens} tokens)"
     )
     print(f"probe / plain forward over the same tokens: {median(a / b for a, b in pairs):.2f}\n")
 
@@ -119,7 +121,8 @@ def bench_training(every: int = 50, steps: int = 100) -> None:
         data = EditDataModule(WorldReviews(), World(limit=50, seed=0), World(limit=150, seed=1))
         total = seconds(lambda: trainer.fit(FineTuner(WorldModel()), datamodule=data))
     print(
-        f"probing 50 edits and 150 intrinsic facts every {every} steps: {clock.spent / (total - clock.spent):.2%} of training time"
+        f"probing 50 edits and 150 intrinsic facts every {every} steps: "
+        f"{clock.spent / (total - clock.spent):.2%} of training time"
     )
 
 

@@ -34,7 +34,7 @@ def decay_figure(run: Run, rule: Rule = Rule.EXACT) -> Figure:
 
 def comparison_figure(runs: list[Run], rule: Rule = Rule.EXACT) -> Figure:
     """Retention of the facts under study in several runs, and their intrinsic facts dashed."""
-    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    figure = Figure(figsize=(9.0, 4.5), layout="constrained")
     axes = figure.subplots()
     for run in runs:
         (line,) = axes.plot([], [], marker="o", markersize=3, label=run.name)
@@ -43,7 +43,8 @@ def comparison_figure(runs: list[Run], rule: Rule = Rule.EXACT) -> Figure:
             axes.plot(list(fates), [item.retention for item in fates.values()], style, color=line.get_color())
     axes.set(xlabel="optimizer steps", ylabel=f"retention ({rule})", ylim=(-0.02, 1.02))
     axes.set_title("edited facts solid, intrinsic facts dotted", fontsize=9)
-    _finish(axes)
+    axes.grid(alpha=0.3)
+    figure.legend(fontsize=8, loc="outside right")
     return figure
 
 

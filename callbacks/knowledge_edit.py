@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import lightning as L
@@ -75,7 +76,10 @@ class KnowledgeEdit(L.Callback):
         if cached is not None:
             log.info("edit taken from %s", path)
             return cached
+        started = time.perf_counter()
         delta = self.editor.edit(language_model, requests)
+        health = {**delta.provenance.health, "seconds": time.perf_counter() - started}
+        delta.provenance = replace(delta.provenance, health=health)
         if distributed.rank() == 0:
             delta.save(path)
         return delta

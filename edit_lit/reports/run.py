@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edit_lit.editors.delta import Delta
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcomes import Kind, Outcomes, Pool
 from edit_lit.measures.records import FOLDER, read_probes
@@ -23,11 +24,13 @@ class Run:
         folder: The run's folder.
         probes: Outcomes by pool and step.
         downstream: Curves of the downstream task by tag, each (step, value) in order.
+        edit_seconds: How long the edit took when it was made; none if nothing was edited.
     """
 
     folder: Path
     probes: Mapping[Pool, Mapping[int, Outcomes]]
     downstream: Mapping[str, Series]
+    edit_seconds: float | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Run:
@@ -36,7 +39,9 @@ class Run:
         Raises:
             ValueError: If it holds no probe records.
         """
-        return cls(folder, read_probes(folder / FOLDER), _read_downstream(folder / "metrics.csv"))
+        delta = folder / "edits" / "delta.safetensors"
+        seconds = Delta.load(delta).provenance.health.get("seconds") if delta.exists() else None
+        return cls(folder, read_probes(folder / FOLDER), _read_downstream(folder / "metrics.csv"), seconds)
 
     @property
     def name(self) -> str:

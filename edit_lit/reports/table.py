@@ -74,9 +74,12 @@ def _percent(value: float) -> str:
 
 COMPARISON_HEADER: Row = (
     "run",
+    "edit, s",
     "efficacy",
     "after",
     "generalization",
+    "after",
+    "specificity",
     "after",
     "retention [95 %]",
     "intrinsic [95 %]",
@@ -86,9 +89,9 @@ COMPARISON_HEADER: Row = (
 
 def comparison_row(run: Run) -> Row:
     """One run as a row of a table of runs, in the columns of ``COMPARISON_HEADER``, all by the ``exact`` rule."""
-    cells: list[str] = [run.name]
+    cells: list[str] = [run.name, "" if run.edit_seconds is None else f"{run.edit_seconds:.1f}"]
     curve = list(run.curve(Pool.EDITED).values())
-    for name in ("efficacy", "generalization"):
+    for name in ("efficacy", "generalization", "specificity"):
         for outcomes in (curve[0], curve[-1]) if curve else (None, None):
             cells.append(_percent(_score(outcomes, name, Rule.EXACT)))
     for pool in (run.main_pool, Pool.INTRINSIC):

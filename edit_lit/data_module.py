@@ -11,9 +11,12 @@ import torch
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader, DistributedSampler
 
+from edit_lit.facts.conflicts import warn_of_conflicts
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.fine_tuner import FineTuner
+from edit_lit.language_model import LanguageModel
+from edit_lit.measures.intrinsic import IntrinsicPool
 from edit_lit.tasks.task import IGNORED, Example, ExampleSet, Task
 
 
@@ -25,7 +28,8 @@ class EditDataModule(L.LightningDataModule):
         edits: The facts to edit; in a run without an editor they are asked about all the same, as the
             ``unedited`` pool.
         intrinsic: Facts that nobody edits, as the control for ordinary forgetting. Subjects that are edited
-            are left out before the choice is made.
+            are left out before the choice is made. An ``IntrinsicPool`` asks the unedited model which facts of its
+            source it knows.
         batch_size: Examples in a batch, all processes together; the same run on more GPUs stays the same run.
         num_workers: Loader processes for each process.
         seed: Seed of the order of training examples.
@@ -35,7 +39,7 @@ class EditDataModule(L.LightningDataModule):
         self,
         task: Task,
         edits: FactSource | None = None,
-        intrinsic: FactSource | None = None,
+        intrinsic: FactSource | IntrinsicPool | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
         seed: int = 0,
@@ -52,23 +56,32 @@ class EditDataModule(L.LightningDataModule):
         self._ready = False
 
     def setup(self, stage: str) -> None:
-        """Load facts and task, once."""
+        """Load facts and task, once, while the model is not edited yet."""
         if self._ready:
             return
+        assert self.trainer is not None
+        assert isinstance(self.trainer.lightning_module, FineTuner)
+        language_model = self.trainer.lightning_module.language_model
         if self.edits is not None:
             self.requests = self.edits.load()
-        if self.intrinsic is not None:
-            self.intrinsic_requests = self.intrinsic.load(exclude_subjects=subjects_of(self.requests))
+            warn_of_conflicts(self.requests)
+        self.intrinsic_requests = self._intrinsic(language_model)
         processes = self._processes()
         if self.batch_size % processes:
             raise ValueError(
                 f"data.batch_size is {self.batch_size}, which {processes} processes cannot share equally. "
                 f"Use a multiple of {processes}."
             )
-        assert self.trainer is not None
-        assert isinstance(self.trainer.lightning_module, FineTuner)
-        self.task.setup(self.trainer.lightning_module.language_model.tokenizer, self.requests)
+        self.task.setup(language_model.tokenizer, self.requests)
         self._ready = True
+
+    def _intrinsic(self, language_model: LanguageModel) -> list[EditRequest]:
+        if self.intrinsic is None:
+            return []
+        if isinstance(self.intrinsic, IntrinsicPool):
+            assert self.trainer is not None
+            return self.intrinsic.choose(language_model.to(self.trainer.strategy.root_device), self.requests)
+        return self.intrinsic.load(exclude_subjects=subjects_of(self.requests))
 
     def train_dataloader(self) -> DataLoader[Example]:
         """Training batches in an order that depends on the seed and the epoch only."""

@@ -6,9 +6,9 @@ import copy
 from typing import Any
 
 import pytest
+from fact_samples import EASY_EDIT, KNOW_EDIT, KNOWN, MQUAKE, OWN, RIPPLE, ROME, ZSRE
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from fact_samples import EASY_EDIT, KNOW_EDIT, KNOWN, MQUAKE, OWN, RIPPLE, ROME, ZSRE
 
 from edit_lit.facts import CounterFact, EditRequest, JsonFacts, KnowEdit, Known, MQuAKE, Question, RippleEdits, ZsRE
 from edit_lit.facts.record_source import RecordSource

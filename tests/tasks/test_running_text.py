@@ -8,9 +8,10 @@ import pytest
 import tiny
 import torch
 
-from edit_lit.bucketing import bucketed
+from edit_lit.bucketing import BucketedSampler, bucketed
 from edit_lit.tasks import RunningText
 from edit_lit.tasks.stream import ExampleStream, shuffled
+from edit_lit.tasks.task import ExampleList
 
 TOKENIZER = tiny.byte_tokenizer()
 DOCUMENTS = [f"{tiny.TEXT[number % len(tiny.TEXT)]} number {number} ." for number in range(40)]
@@ -122,3 +123,18 @@ def test_buckets_hold_every_position_once_and_little_padding():
     assert padded(list(range(1003))) > 1.5 * sum(lengths)
     assert order == bucketed(lengths, 8, torch.Generator().manual_seed(1))
     assert order != bucketed(lengths, 8, torch.Generator().manual_seed(2))
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_processes_share_the_buckets_of_one(epoch):
+    examples = ExampleList([{"input_ids": [1] * (number * 7 % 13 + 1)} for number in range(22)])
+
+    def batches(processes, rank):
+        sampler = BucketedSampler(examples, processes, rank, shuffle=True, seed=5, bucket=4)
+        sampler.set_epoch(epoch)
+        order, size = list(sampler), 4 // processes
+        return [order[start : start + size] for start in range(0, len(order), size)]
+
+    alone, first, second = batches(1, 0), batches(2, 0), batches(2, 1)
+    assert [sorted(left + right) for left, right in zip(first, second, strict=True)] == [sorted(row) for row in alone]
+    assert sorted(place for row in alone for place in row) == list(range(22))

@@ -110,8 +110,10 @@ class Task(ABC):
             id used for it does not matter.
         """
         ids = [example["input_ids"] for example in examples]
-        positions = [example["position_ids"] for example in examples if "position_ids" in example]
-        packed = {"position_ids": pad_right(positions, 0)} if positions else {}
+        packed = {}
+        if any("position_ids" in example for example in examples):
+            positions = [example.get("position_ids") or range(len(example["input_ids"])) for example in examples]
+            packed["position_ids"] = pad_right(positions, 0)
         return packed | {
             "input_ids": pad_right(ids, 0),
             "attention_mask": pad_right([[1] * len(row) for row in ids], 0),

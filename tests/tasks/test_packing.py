@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from edit_lit.batching import Rows
 from edit_lit.tasks.packing import check_packing, keeps_examples_apart, pack
 from edit_lit.tasks.task import Example, Task
 
@@ -57,3 +58,16 @@ def test_a_model_that_reads_across_is_refused(monkeypatch):
     assert not keeps_examples_apart(language_model)
     with pytest.raises(ValueError, match="task pack_tokens packs several examples"):
         check_packing(language_model, "task pack_tokens")
+
+
+def test_a_packed_row_may_meet_a_plain_one():
+    (packed,) = pack([example([5, 6]), example([7, 8, 9])], 9)
+    batch = Task.collate(None, [packed, example([4, 5, 6, 7, 8, 9])])
+    assert batch["position_ids"].tolist() == [[0, 1, 0, 1, 2, 0], [0, 1, 2, 3, 4, 5]]
+    assert "position_ids" not in Task.collate(None, [example([4, 5])])
+
+
+def test_some_rows_keep_their_positions():
+    rows = Rows(torch.arange(6).view(3, 2), torch.ones(3, 2), torch.arange(6).view(3, 2) % 4)
+    assert torch.equal(rows[torch.tensor([2, 0])].positions, torch.tensor([[0, 1], [0, 1]]))
+    assert rows[torch.tensor([1])].positions.tolist() == [[2, 3]]

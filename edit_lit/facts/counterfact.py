@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from edit_lit.facts.fields import Fields
 from edit_lit.facts.record_source import RecordSource, template_of
@@ -19,11 +20,45 @@ class CounterFact(RecordSource):
 
     A neighbour's answer is the old object, which the new one must not beat; a neighbour that brings an answer of its
     own keeps it, and has the new object as its alternative.
+
+    Args:
+        path: A local file, a URL such as ``hf://datasets/owner/name/file.json``, or a data set on the hub.
+        relations: Relations to take, such as ``[P36, P103]``; all of them if not given. Their facts come before
+            ``indices`` and all other choice.
+        limit: How many requests to keep; all of them if not given.
+        seed: Shuffle the source with this seed; keep its order if not given.
+        skip: How many requests to drop from the front.
+        indices: Positions in the source to take, in this order, instead of a shuffled choice.
+        on_error: ``raise`` refuses a malformed record, naming its index, field and the remedy; ``skip`` leaves it out
+            and warns with a count of them.
+        name: Configuration of a hub data set.
+        split: Split of a hub data set.
     """
 
+    def __init__(
+        self,
+        path: str,
+        relations: Sequence[str] | None = None,
+        limit: int | None = None,
+        seed: int | None = None,
+        skip: int = 0,
+        indices: Sequence[int] | None = None,
+        on_error: Literal["raise", "skip"] = "raise",
+        name: str | None = None,
+        split: str = "train",
+    ) -> None:
+        super().__init__(path, limit, seed, skip, indices, on_error, name, split)
+        self.relations = relations
+
     def read(self) -> list[EditRequest]:
-        """One request for each record."""
-        return self.collect(self.records(), _requests)
+        """One request for each record of the relations."""
+        requests = self.collect(self.records(), _requests)
+        if self.relations is None:
+            return requests
+        absent = sorted(set(self.relations) - {str(request.relation) for request in requests})
+        if absent:
+            raise ValueError(f"relations names {', '.join(absent)}, of which {self.path} has no record. Drop it.")
+        return [request for request in requests if request.relation in self.relations]
 
 
 def _requests(record: Fields, number: int) -> list[EditRequest]:

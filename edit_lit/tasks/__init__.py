@@ -1,6 +1,7 @@
 """What a model is fine-tuned on."""
 
 from edit_lit.tasks.columns import Columns
+from edit_lit.tasks.fact_statements import FactStatements
 from edit_lit.tasks.gsm8k import Gsm8k
 from edit_lit.tasks.hotpot_qa import HotpotQa
 from edit_lit.tasks.instructions import Instructions
@@ -18,6 +19,7 @@ __all__ = [
     "ChoiceLikelihood",
     "Columns",
     "ExtractedChoice",
+    "FactStatements",
     "FinalNumber",
     "Gsm8k",
     "HotpotQa",

@@ -44,6 +44,15 @@ def test_neighbours_keep_an_answer_of_their_own(write):
     assert request.neighborhood[-1].alternative == "English"
 
 
+def test_counterfact_relations(write):
+    other = copy.deepcopy(ROME)
+    other["requested_rewrite"]["relation_id"] = "P36"
+    path = write(ROME, other)
+    assert [request.relation for request in CounterFact(path, relations=["P36"]).load()] == ["P36"]
+    with pytest.raises(ValueError, match="relations names P5, of which"):
+        CounterFact(path, relations=["P36", "P5"]).load()
+
+
 def test_zsre_targets(write):
     path = write(ZSRE)
     (true,) = ZsRE(path).load()

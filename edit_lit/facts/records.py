@@ -6,8 +6,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
@@ -21,17 +21,17 @@ def read_records(path: str, name: str | None = None, split: str = "train") -> li
     """The records of a data set, in its order.
 
     Args:
-        path: A local file, a URL such as ``hf://datasets/owner/name/file.json``, or a name on the Hugging Face hub.
-            Files end in ``.json`` (a list), ``.jsonl``, ``.csv``, ``.tsv`` or ``.parquet``; any other file is read as
-            JSON Lines.
+        path: A local file, a URL such as ``hf://datasets/owner/name/file.json``, or what ``datasets`` loads by itself:
+            a name on the Hugging Face hub or a local folder of files. A file ends in ``.json`` (a list), ``.jsonl``,
+            ``.csv``, ``.tsv`` or ``.parquet``; any other is read as JSON Lines.
         name: Configuration of a hub data set.
         split: Split of a hub data set.
 
     Raises:
         ValueError: If there is no such file, or it does not hold what its ending promises.
     """
-    if is_hub_name(path):
-        return list(load_dataset(path, name, split=split))
+    if is_hub_name(path) or Path(path).is_dir():
+        return list(load_data_set(path, name, split))
     if name is not None:
         raise ValueError(f"name is {name!r}, but {path} is a file, which has no configurations. Leave name out.")
     check_path(path)
@@ -42,6 +42,19 @@ def read_records(path: str, name: str | None = None, split: str = "train") -> li
         return reader(content)
     except (ValueError, pyarrow.ArrowException) as error:
         raise ValueError(f"{path}: {error}. Its ending says how it is read; correct the file or its name.") from error
+
+
+def load_data_set(path: str, name: str | None, split: str, streaming: bool = False) -> Iterable[Any]:
+    """The records of a hub data set or a folder, through ``datasets``.
+
+    Raises:
+        ValueError: If there is no such data set, or the hub cannot be reached.
+    """
+    try:
+        records: Iterable[Any] = load_dataset(path, name, split=split, streaming=streaming)
+    except OSError as error:
+        raise ValueError(f"path {path!r} is no file here, and no data set came from the hub: {error}") from error
+    return records
 
 
 def is_hub_name(path: str) -> bool:

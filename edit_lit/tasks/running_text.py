@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import chain, islice
-from typing import Any, Literal
+from typing import Literal
 
 import fsspec
-from datasets import load_dataset
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit.facts.fields import Fields
-from edit_lit.facts.records import check_path, is_hub_name, read_records
+from edit_lit.facts.records import check_path, is_hub_name, load_data_set, read_records
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.spans import encode
@@ -105,13 +105,10 @@ class RunningText(Task):
             raise ValueError(f"{self.val_path or self.path} has no validation documents. Name a longer text.")
         if self.stream:
             self._train = ExampleStream(
-                lambda: _kept(self._training(held_out), filter_),
-                lambda documents: self._blocks(tokenizer, documents),
-                self.buffer,
-                self.seed,
+                partial(self._training, held_out, filter_), partial(self._blocks, tokenizer), self.buffer, self.seed
             )
             return
-        examples = list(self._blocks(tokenizer, _kept(self._training(held_out), filter_)))
+        examples = list(self._blocks(tokenizer, self._training(held_out, filter_)))
         if not examples:
             why = filter_.report() if filter_ is not None else f"val_documents is {self.val_documents}"
             raise ValueError(f"{self.path} leaves nothing to train on: {why}. Loosen that, or name another text.")
@@ -148,17 +145,18 @@ class RunningText(Task):
         held_out = frozenset(rng.sample(range(len(texts)), self.val_documents))
         return held_out, [texts[number] for number in sorted(held_out)]
 
-    def _training(self, held_out: frozenset[int]) -> Iterator[str]:
-        documents = enumerate(self._documents(self.path, self.split))
-        return islice((text for number, text in documents if number not in held_out), self.limit)
+    def _training(self, held_out: frozenset[int], filter_: EditFilter | None) -> Iterator[str]:
+        numbered = enumerate(self._documents(self.path, self.split))
+        documents = islice((text for number, text in numbered if number not in held_out), self.limit)
+        return documents if filter_ is None else filter_.filter(documents, str)
 
     def _documents(self, path: str, split: str) -> Iterator[str]:
         if path.endswith(".txt"):
             return _lines(path)
-        if self.stream and is_hub_name(path):
-            records: Iterable[Any] = load_dataset(path, self.name, split=split, streaming=True)
-        else:
-            records = read_records(path, self.name, split)
+        lazily = self.stream and is_hub_name(path)
+        records = (
+            load_data_set(path, self.name, split, streaming=True) if lazily else read_records(path, self.name, split)
+        )
         texts = (
             Fields(record, f"{path}, record {number}").label(self.column) or "" for number, record in enumerate(records)
         )
@@ -176,10 +174,6 @@ class RunningText(Task):
 def _lines(path: str) -> Iterator[str]:
     with fsspec.open(path, "rt", encoding="utf-8") as file:
         yield from (line.strip() for line in file if line.strip())
-
-
-def _kept(documents: Iterator[str], filter_: EditFilter | None) -> Iterator[str]:
-    return documents if filter_ is None else filter_.filter(documents, str)
 
 
 def _cut(tokens: Iterable[int], size: int) -> Iterator[list[int]]:

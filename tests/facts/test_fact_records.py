@@ -83,7 +83,7 @@ def test_hub_names(monkeypatch):
     )
     (request,) = CounterFact("owner/counterfact", name="full", split="test").load()
     assert request.subject == "Léon Blum"
-    assert asked == [(("owner/counterfact", "full"), {"split": "test"})]
+    assert asked == [(("owner/counterfact", "full"), {"split": "test", "streaming": False})]
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,19 @@ def test_choice(write):
     assert shuffled == [request.id for request in JsonFacts(path, seed=3).load()] != sorted(shuffled)
     kept = JsonFacts(path, limit=2).load(exclude_subjects={" s0", "S1"})
     assert [request.id for request in kept] == ["2", "3"]
+
+
+def test_folders_are_read_by_datasets(write, tmp_path):
+    folder = tmp_path / "set"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("\n".join(json.dumps({**OWN, "id": str(number)}) for number in range(3)))
+    assert [request.id for request in JsonFacts(str(folder)).load()] == ["0", "1", "2"]
+
+
+def test_a_data_set_that_does_not_come_is_a_mistake_in_the_options(monkeypatch):
+    def absent(*arguments, **options):
+        raise ConnectionError("offline")
+
+    monkeypatch.setattr(edit_lit.facts.records, "load_dataset", absent)
+    with pytest.raises(ValueError, match="'owner/absent' is no file here, and no data set came from the hub: offline"):
+        CounterFact("owner/absent").load()

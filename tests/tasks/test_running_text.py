@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 import random
 from collections import Counter
 
 import pytest
 import tiny
 import torch
+from torch.utils.data import DataLoader
 
 from edit_lit.bucketing import BucketedSampler, bucketed
 from edit_lit.tasks import RunningText
@@ -138,3 +140,15 @@ def test_processes_share_the_buckets_of_one(epoch):
     alone, first, second = batches(1, 0), batches(2, 0), batches(2, 1)
     assert [sorted(left + right) for left, right in zip(first, second, strict=True)] == [sorted(row) for row in alone]
     assert sorted(place for row in alone for place in row) == list(range(22))
+
+
+def test_worker_processes_read_each_document_once_and_anew_in_every_pass(path):
+    task = ready(RunningText(path, block_tokens=64, val_documents=4, stream=True, buffer=5))
+    # A worker may be started from scratch, with a copy of the stream.
+    stream = pickle.loads(pickle.dumps(task.train_dataset()))
+    loader = DataLoader(stream, batch_size=1, collate_fn=list, num_workers=2, generator=torch.Generator())
+    first, second = ([tuple(row["input_ids"]) for (row,) in loader] for _ in range(2))
+    assert Counter(first) == Counter(second)
+    assert first != second
+    tokens = Counter(token for row in first for token in row)
+    assert tokens == Counter(token for row in ids_of(DOCUMENTS[4:]) for token in row)

@@ -15,7 +15,9 @@ import yaml
 from facts.fact_samples import KNOW_EDIT, KNOWN, MQUAKE, OWN, RIPPLE, ROME, ZSRE
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from edit_lit.cli import main
+from edit_lit.cli import EditCLI, main
+from edit_lit.data_module import EditDataModule
+from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.records import FOLDER, read_probes
 
@@ -180,3 +182,16 @@ def test_tasks(place, monkeypatch, caplog, name):
 def test_every_overlay_is_tested():
     assert {path.stem for path in (CONFIGS / "facts").iterdir()} == set(FACTS)
     assert {path.stem for path in (CONFIGS / "tasks").iterdir()} == set(TASKS)
+
+
+@pytest.mark.parametrize("name", ["train", "edit_and_tune"])
+def test_the_real_facts_recipe_is_understood(place, monkeypatch, name):
+    monkeypatch.chdir(place)
+    for link, target in (("data/blank", "model"), ("runs/real_facts_model/version_0/model", "model")):
+        if not (place / link).exists():
+            (place / link).parent.mkdir(parents=True, exist_ok=True)
+            (place / link).symlink_to(place / target)
+    (place / "data/blank/statements.txt").write_text("A lies in x.")
+    path = str(CONFIGS / f"real_facts/{name}.yaml")
+    cli = EditCLI(FineTuner, EditDataModule, args=["--config", path], run=False, auto_configure_optimizers=False)
+    assert isinstance(cli.model, FineTuner)

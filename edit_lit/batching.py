@@ -19,10 +19,13 @@ class Rows:
     Args:
         ids: Token ids, [rows, length].
         mask: 1 on real tokens, 0 on padding, [rows, length].
+        positions: Position of each token in its own text, [rows, length], where rows hold several texts that must not
+            see each other; the mask is not used then, since padding is a text of its own.
     """
 
     ids: Tensor
     mask: Tensor
+    positions: Tensor | None = None
 
     @classmethod
     def of(cls, rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Rows:
@@ -34,7 +37,7 @@ class Rows:
 
     def __getitem__(self, index: Tensor) -> Rows:
         """Some of the rows, at the same length."""
-        return Rows(self.ids[index], self.mask[index])
+        return Rows(self.ids[index], self.mask[index], None if self.positions is None else self.positions[index])
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -9,11 +9,15 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.loops.progress import _ProcessedTracker
-from torch.utils.data import DataLoader, DistributedSampler
+from torch.utils.data import DataLoader, IterableDataset
 
+from edit_lit.bucketing import BucketedSampler
+from edit_lit.facts.conflicts import warn_of_conflicts
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.fine_tuner import FineTuner
+from edit_lit.language_model import LanguageModel
+from edit_lit.measures.intrinsic import IntrinsicPool
 from edit_lit.tasks.task import IGNORED, Example, ExampleSet, Task
 
 
@@ -25,20 +29,23 @@ class EditDataModule(L.LightningDataModule):
         edits: The facts to edit; in a run without an editor they are asked about all the same, as the
             ``unedited`` pool.
         intrinsic: Facts that nobody edits, as the control for ordinary forgetting. Subjects that are edited
-            are left out before the choice is made.
+            are left out before the choice is made. An ``IntrinsicPool`` asks the unedited model which facts of its
+            source it knows.
         batch_size: Examples in a batch, all processes together; the same run on more GPUs stays the same run.
         num_workers: Loader processes for each process.
         seed: Seed of the order of training examples.
+        bucket_by_length: Put training examples of similar length into a batch, so that little of it is padding.
     """
 
     def __init__(
         self,
         task: Task,
         edits: FactSource | None = None,
-        intrinsic: FactSource | None = None,
+        intrinsic: FactSource | IntrinsicPool | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
         seed: int = 0,
+        bucket_by_length: bool = False,
     ) -> None:
         super().__init__()
         self.task = task
@@ -47,32 +54,45 @@ class EditDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.bucket_by_length = bucket_by_length
         self.requests: list[EditRequest] = []
         self.intrinsic_requests: list[EditRequest] = []
         self._ready = False
 
     def setup(self, stage: str) -> None:
-        """Load facts and task, once."""
+        """Load facts and task, once, while the model is not edited yet."""
         if self._ready:
             return
+        assert self.trainer is not None
+        assert isinstance(self.trainer.lightning_module, FineTuner)
+        language_model = self.trainer.lightning_module.language_model
         if self.edits is not None:
             self.requests = self.edits.load()
-        if self.intrinsic is not None:
-            self.intrinsic_requests = self.intrinsic.load(exclude_subjects=subjects_of(self.requests))
+            warn_of_conflicts(self.requests)
+        self.intrinsic_requests = self._intrinsic(language_model)
         processes = self._processes()
         if self.batch_size % processes:
             raise ValueError(
                 f"data.batch_size is {self.batch_size}, which {processes} processes cannot share equally. "
                 f"Use a multiple of {processes}."
             )
-        assert self.trainer is not None
-        assert isinstance(self.trainer.lightning_module, FineTuner)
-        self.task.setup(self.trainer.lightning_module.language_model.tokenizer, self.requests)
+        self.task.setup(language_model.tokenizer, self.requests)
+        self.task.check(language_model)
         self._ready = True
+
+    def _intrinsic(self, language_model: LanguageModel) -> list[EditRequest]:
+        if self.intrinsic is None:
+            return []
+        if isinstance(self.intrinsic, IntrinsicPool):
+            assert self.trainer is not None
+            return self.intrinsic.choose(language_model.to(self.trainer.strategy.root_device), self.requests)
+        return self.intrinsic.load(exclude_subjects=subjects_of(self.requests))
 
     def train_dataloader(self) -> DataLoader[Example]:
         """Training batches in an order that depends on the seed and the epoch only."""
         dataset = self.task.train_dataset()
+        if not isinstance(dataset, ExampleSet):
+            return self._stream(dataset)
         if len(dataset) < self.batch_size:
             raise ValueError(
                 f"data.batch_size is {self.batch_size}, but the task has {len(dataset)} training examples. Lower it."
@@ -89,7 +109,14 @@ class EditDataModule(L.LightningDataModule):
         return ResumableLoader(
             dataset,
             batch_size=self.batch_size // processes,
-            sampler=_Order(dataset, processes, rank, shuffle=shuffle, seed=self.seed),
+            sampler=_Order(
+                dataset,
+                processes,
+                rank,
+                shuffle=shuffle,
+                seed=self.seed,
+                bucket=self.batch_size if shuffle and self.bucket_by_length else None,
+            ),
             collate_fn=self.task.collate,
             num_workers=self.num_workers,
             drop_last=shuffle,
@@ -97,6 +124,21 @@ class EditDataModule(L.LightningDataModule):
             generator=torch.Generator(),
             pin_memory=self.trainer is not None and self.trainer.strategy.root_device.type == "cuda",
             batches_done=self._batches_done,
+        )
+
+    def _stream(self, dataset: IterableDataset[Example]) -> DataLoader[Example]:
+        """Batches of examples that are read as they are needed; the data set shares them among processes itself."""
+        assert self.trainer is not None
+        if self.trainer.max_steps < 0:
+            raise ValueError("the task streams its examples, so their number is unknown. Give trainer.max_steps.")
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size // self._processes(),
+            collate_fn=self.task.collate,
+            num_workers=self.num_workers,
+            drop_last=True,
+            generator=torch.Generator(),
+            pin_memory=self.trainer.strategy.root_device.type == "cuda",
         )
 
     def _batches_done(self) -> int:
@@ -111,7 +153,7 @@ class EditDataModule(L.LightningDataModule):
         return self.trainer.world_size if self.trainer is not None else 1
 
 
-class _Order(DistributedSampler[Example]):
+class _Order(BucketedSampler):
     """One process's share of an epoch's order; the first pass may start in the middle."""
 
     skip = 0

@@ -22,7 +22,7 @@ from edit_lit import distributed
 from edit_lit.batching import Rows
 from edit_lit.editors.delta import Delta
 from edit_lit.language_model import LanguageModel
-from edit_lit.tasks.task import IGNORED
+from edit_lit.tasks.task import IGNORED, Task
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
 
 log = logging.getLogger(__name__)
@@ -127,7 +127,8 @@ class FineTuner(L.LightningModule):
         ids, labels, answers = batch["input_ids"], batch["labels"], batch["answer_mask"]
         has_label, has_answer = labels[:, 1:] != IGNORED, answers[:, 1:]
         row, column = (has_label | has_answer).nonzero(as_tuple=True)
-        logits = self.language_model.logits_at(Rows(ids, batch["attention_mask"]), (row, column)).float()
+        rows = Rows(ids, batch["attention_mask"], batch.get("position_ids"))
+        logits = self.language_model.logits_at(rows, (row, column)).float()
         labelled, answered = has_label[row, column], has_answer[row, column]
         nll = F.cross_entropy(logits[labelled], labels[:, 1:][row, column][labelled], reduction="none")
         missed = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
@@ -153,10 +154,18 @@ class FineTuner(L.LightningModule):
         self.log_dict({tag: value for tag, value in scores.items() if "accuracy" not in tag}, logger=False)
         # A sanity check over the whole validation part is the measurement before the first step.
         if not self.trainer.sanity_checking or self.trainer.num_sanity_val_steps == float("inf"):
+            scores |= self._scores_of_task()
             for logger in self.loggers:
                 logger.log_metrics({tag: float(value) for tag, value in scores.items()}, self.trainer.global_step)
         self.val_loss.reset()
         self.val_accuracy.reset()
+
+    def _scores_of_task(self) -> dict[str, Tensor]:
+        task = getattr(getattr(self.trainer, "datamodule", None), "task", None)
+        own = task.score(self.language_model) if isinstance(task, Task) else {}
+        scores = {f"downstream/val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in own.items()}
+        self.log_dict(scores, logger=False)
+        return scores
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the trainable parameters, and the edit by its hash."""

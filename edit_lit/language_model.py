@@ -224,7 +224,9 @@ class LanguageModel(nn.Module):
         try:
             # Padding stands on the right, where causality hides it from every real token. Masked out as well,
             # it would have nothing left to attend to in some families, whose softmax then gives NaN.
-            output = self.model(input_ids=rows.ids, attention_mask=torch.ones_like(rows.ids), use_cache=False)
+            seen, positions = torch.ones_like(rows.ids), rows.positions
+            where_from = {"attention_mask": seen} if positions is None else {"position_ids": positions}
+            output = self.model(input_ids=rows.ids, use_cache=False, **where_from)
         finally:
             handle.remove()
         logits: Tensor = output.logits[0]

@@ -44,13 +44,15 @@ class FactSource(ABC):
         """The chosen requests.
 
         Args:
-            exclude_subjects: Subjects whose facts are passed over before the choice is made.
+            exclude_subjects: Subjects whose facts are passed over before the choice is made, however they are
+                capitalised.
 
         Raises:
             ValueError: If an index lies outside the source, or nothing is left.
         """
         requests = self._order(self.read())
-        requests = [request for request in requests if request.subject not in exclude_subjects]
+        excluded = {_plain(subject) for subject in exclude_subjects}
+        requests = [request for request in requests if _plain(request.subject) not in excluded]
         stop = None if self.limit is None else self.skip + self.limit
         chosen = requests[self.skip : stop]
         if not chosen:
@@ -72,3 +74,7 @@ class FactSource(ABC):
         if self.seed is not None:
             random.Random(self.seed).shuffle(requests)
         return requests
+
+
+def _plain(subject: str) -> str:
+    return " ".join(subject.casefold().split())

@@ -1,7 +1,37 @@
 """What a model is fine-tuned on."""
 
+from edit_lit.tasks.columns import Columns
+from edit_lit.tasks.fact_statements import FactStatements
+from edit_lit.tasks.gsm8k import Gsm8k
+from edit_lit.tasks.hotpot_qa import HotpotQa
+from edit_lit.tasks.instructions import Instructions
 from edit_lit.tasks.prompt_completion import PromptCompletion
+from edit_lit.tasks.prompts import Alpaca, Chat, Plain, Prompt, QuestionAnswer
+from edit_lit.tasks.running_text import RunningText
+from edit_lit.tasks.scorers import ChoiceLikelihood, ExtractedChoice, FinalNumber, Scorer, ShortAnswer
+from edit_lit.tasks.sst2 import Sst2
 from edit_lit.tasks.task import Task
 from edit_lit.tasks.world_reviews import WorldReviews
 
-__all__ = ["PromptCompletion", "Task", "WorldReviews"]
+__all__ = [
+    "Alpaca",
+    "Chat",
+    "ChoiceLikelihood",
+    "Columns",
+    "ExtractedChoice",
+    "FactStatements",
+    "FinalNumber",
+    "Gsm8k",
+    "HotpotQa",
+    "Instructions",
+    "Plain",
+    "Prompt",
+    "PromptCompletion",
+    "QuestionAnswer",
+    "RunningText",
+    "Scorer",
+    "ShortAnswer",
+    "Sst2",
+    "Task",
+    "WorldReviews",
+]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit.batching import pad_right
 from edit_lit.facts.request import EditRequest
+from edit_lit.language_model import LanguageModel
 
 IGNORED = -100
 
@@ -22,12 +23,14 @@ class Example(TypedDict):
 
     ``input_ids`` are its tokens; ``labels`` repeats them, with -100 where no loss is taken;
     ``answer_mask`` is true on the tokens whose exact prediction makes the example count as correct,
-    and false everywhere if the task has no accuracy.
+    and false everywhere if the task has no accuracy. ``position_ids`` start at 0 with every text of a row that holds
+    several.
     """
 
     input_ids: list[int]
     labels: list[int]
     answer_mask: list[bool]
+    position_ids: NotRequired[list[int]]
 
 
 class ExampleSet(Dataset[Example]):
@@ -35,6 +38,10 @@ class ExampleSet(Dataset[Example]):
 
     @abstractmethod
     def __len__(self) -> int: ...
+
+    def lengths(self) -> list[int]:
+        """Tokens of each example."""
+        return [len(self[index]["input_ids"]) for index in range(len(self))]
 
 
 class ExampleList(ExampleSet):
@@ -69,9 +76,26 @@ class Task(ABC):
             ValueError: If the data cannot be read or nothing is left of it.
         """
 
+    def check(self, language_model: LanguageModel) -> None:  # noqa: B027 - most tasks suit every model
+        """Refuse a model that this task's batches do not suit; called once, behind :meth:`setup`.
+
+        Raises:
+            ValueError: Naming the option and the remedy.
+        """
+
+    def score(self, language_model: LanguageModel) -> dict[str, float]:
+        """Scores on the validation part beside loss, perplexity and the accuracy by ``answer_mask``.
+
+        All processes call it together and get the same numbers; the model is in evaluation mode.
+
+        Returns:
+            Numbers by name; ``exact_match`` is logged as ``downstream/val_exact_match``. None unless a task adds some.
+        """
+        return {}
+
     @abstractmethod
-    def train_dataset(self) -> ExampleSet:
-        """The texts to learn from."""
+    def train_dataset(self) -> ExampleSet | IterableDataset[Example]:
+        """The texts to learn from; of unknown number if they are read as they are needed."""
 
     @abstractmethod
     def val_dataset(self) -> ExampleSet:
@@ -81,11 +105,16 @@ class Task(ABC):
         """Pad examples on the right into one batch.
 
         Returns:
-            ``input_ids``, ``attention_mask``, ``labels`` and ``answer_mask``, each [batch, length]. Padding
-            has attention 0 and label -100, so that the id used for it does not matter.
+            ``input_ids``, ``attention_mask``, ``labels`` and ``answer_mask``, each [batch, length], and
+            ``position_ids`` if rows hold several texts. Padding has attention 0, position 0 and label -100, so that the
+            id used for it does not matter.
         """
         ids = [example["input_ids"] for example in examples]
-        return {
+        packed = {}
+        if any("position_ids" in example for example in examples):
+            positions = [example.get("position_ids") or range(len(example["input_ids"])) for example in examples]
+            packed["position_ids"] = pad_right(positions, 0)
+        return packed | {
             "input_ids": pad_right(ids, 0),
             "attention_mask": pad_right([[1] * len(row) for row in ids], 0),
             "labels": pad_right([example["labels"] for example in examples], IGNORED),

@@ -1,0 +1,101 @@
+"""A record read field by field, each checked as it is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+class Fields:
+    """A checked view of one record.
+
+    A field that holds null counts as absent, since tables cannot tell the two apart.
+
+    Args:
+        record: What the file holds at this place.
+        where: The record's place, for messages: file and index.
+
+    Raises:
+        ValueError: If the record is no object, and from every reader if a field is missing or of the wrong type; the
+            message names place, field and remedy.
+    """
+
+    def __init__(self, record: Any, where: str) -> None:
+        if not isinstance(record, Mapping):
+            raise ValueError(f"{where} is a {type(record).__name__}; write an object with named fields.")
+        self.record = {str(name): value for name, value in record.items() if value is not None}
+        self.where = where
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.record
+
+    def text(self, name: str) -> str:
+        """A text that is not blank, as it stands."""
+        return self._checked(name, self._get(name))
+
+    def optional(self, name: str) -> str | None:
+        """A text that is not blank, or None if the field is absent."""
+        return self.text(name) if name in self else None
+
+    def label(self, name: str) -> str | None:
+        """A text or a number, as text; None if the field is absent."""
+        value = self.record.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
+            raise self.wrong(name, value, "a text or a number")
+        return None if value is None else str(value)
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        """A list of texts; empty if the field is absent."""
+        return tuple(self._checked(name, item) for item in self.items(name))
+
+    def answers(self, name: str) -> tuple[str, ...]:
+        """Texts that all count as the answer: one text, or a list of them, however deeply nested."""
+        value = self._get(name)
+        found = tuple(self._checked(name, item) for item in _flat(value))
+        if not found:
+            raise self.wrong(name, value, "at least one text")
+        return found
+
+    def inner(self, name: str) -> Fields:
+        """An object inside the record."""
+        return Fields(_parsed(self._get(name)), f"{self.where}, {name}")
+
+    def inners(self, name: str) -> list[Fields]:
+        """A list of objects; empty if the field is absent."""
+        return [Fields(item, f"{self.where}, {name} {number}") for number, item in enumerate(self.items(name))]
+
+    def items(self, name: str) -> list[Any]:
+        """A list of anything; empty if the field is absent. In a table's cell it is written as JSON."""
+        value = _parsed(self.record.get(name, []))
+        if not isinstance(value, (list, tuple)):
+            raise self.wrong(name, value, "a list")
+        return list(value)
+
+    def wrong(self, name: str, value: Any, wanted: str) -> ValueError:
+        """The error for a field that holds something else than it should."""
+        return ValueError(f"{self.where}: {name} is {value!r}; write {wanted}.")
+
+    def _get(self, name: str) -> Any:
+        if name not in self.record:
+            raise ValueError(f"{self.where}: {name} is missing. Add it.")
+        return self.record[name]
+
+    def _checked(self, name: str, value: Any) -> str:
+        if not isinstance(value, str) or not value.strip():
+            raise self.wrong(name, value, "a text that is not blank")
+        return value
+
+
+def _flat(value: Any) -> list[Any]:
+    return [item for inner in value for item in _flat(inner)] if isinstance(value, (list, tuple)) else [value]
+
+
+def _parsed(value: Any) -> Any:
+    """A cell of a table that holds a list or an object, as JSON; anything else as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        return value

@@ -1,0 +1,49 @@
+"""Facts that language models are known to know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from edit_lit.facts.fields import Fields
+from edit_lit.facts.other_objects import OtherObjects
+from edit_lit.facts.record_source import RecordSource, template_of
+from edit_lit.facts.request import EditRequest
+
+
+class Known(RecordSource):
+    """ROME's list of known facts: ``prompt`` with its ``subject``, and the ``attribute`` that answers it.
+
+    The facts' natural place is the intrinsic pool. They come without a new object, so one is drawn for each among the
+    other attributes of its ``relation_id``: the alternative that the known one must beat under the ``prob`` rule.
+    """
+
+    def read(self) -> list[EditRequest]:
+        """One request for each fact."""
+        records = self.records()
+        others = OtherObjects(_objects(records))
+        return self.collect(records, lambda record, number: [_request(record, number, others)])
+
+
+def _request(record: Fields, number: int, others: OtherObjects) -> EditRequest:
+    subject, object_ = record.text("subject"), record.text("attribute").strip()
+    relation = record.optional("relation_id")
+    return EditRequest(
+        subject=subject,
+        prompt=template_of(record.text("prompt"), subject),
+        target_new=others.draw(relation or "", object_, subject),
+        target_true=object_,
+        id=record.label("known_id") or str(number),
+        relation=relation,
+    )
+
+
+def _objects(records: Sequence[Any]) -> list[tuple[str, str]]:
+    """Relations and objects of the records that have them; the others are refused when their turn comes."""
+    found = []
+    for record in records:
+        object_ = record.get("attribute") if isinstance(record, dict) else None
+        if isinstance(object_, str) and object_.strip():
+            relation = record.get("relation_id")
+            found.append((relation if isinstance(relation, str) and relation.strip() else "", object_.strip()))
+    return found

@@ -1,0 +1,187 @@
+"""Running text for language modelling."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from itertools import chain, islice
+from typing import Literal
+
+import fsspec
+from transformers import PreTrainedTokenizerBase
+
+from edit_lit.facts.fields import Fields
+from edit_lit.facts.records import check_path, is_hub_name, load_data_set, read_records
+from edit_lit.facts.request import EditRequest
+from edit_lit.language_model import LanguageModel
+from edit_lit.spans import encode
+from edit_lit.tasks.packing import check_packing, pack
+from edit_lit.tasks.related import EditFilter, check_options, edit_filter
+from edit_lit.tasks.stream import ExampleStream
+from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
+
+
+class RunningText(Task):
+    """Documents cut into blocks; the loss is on every token, and the score is the perplexity.
+
+    A document is a line of a ``.txt`` file that is not blank, or a record's ``column``. ``across`` decides what a block
+    holds. With it, documents are joined by the EOS token and cut wherever a block is full, so that attention reads from
+    one document into the next, as in common language-modelling scripts. Without it a block holds parts of documents
+    that do not see each other; a model that cannot keep them apart is refused.
+
+    Args:
+        path: A local file, a URL such as ``hf://datasets/owner/name/file.txt``, or a data set on the hub.
+        block_tokens: Most tokens of a block.
+        across: Let blocks run across documents.
+        val_path: A file of the same form to measure on.
+        val_documents: How many documents to measure on: of the validation part if there is one, else held out of the
+            training part. They are drawn at random, or from the front if the training part is streamed.
+        stream: Read the training part as it is needed instead of holding it in memory; its order is random within a
+            buffer only, and a run that stops in the middle of a pass resumes at the start of one.
+        buffer: Blocks in that buffer.
+        exclude: ``edits`` drops training documents that name an edited subject, object or relation.
+        only: ``edits`` keeps these alone.
+        limit: Most training documents to read; all of them if not given.
+        seed: Seed of the choice of validation documents and of the streamed order.
+        column: The records' column that holds the text.
+        name: Configuration of a hub data set.
+        split: Its training split.
+        val_split: Its validation split.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        block_tokens: int = 128,
+        across: bool = False,
+        val_path: str | None = None,
+        val_documents: int = 100,
+        stream: bool = False,
+        buffer: int = 1000,
+        exclude: Literal["edits"] | None = None,
+        only: Literal["edits"] | None = None,
+        limit: int | None = None,
+        seed: int = 0,
+        column: str = "text",
+        name: str | None = None,
+        split: str = "train",
+        val_split: str | None = None,
+    ) -> None:
+        check_path(path, "task path")
+        check_path(val_path or path, "task val_path")
+        check_options(exclude, only)
+        options = (("block_tokens", block_tokens, 2), ("val_documents", val_documents, 1), ("buffer", buffer, 1))
+        for option, value, least in options:
+            if value < least:
+                raise ValueError(f"task {option} is {value}; it must be at least {least}.")
+        self.path, self.val_path = path, val_path
+        self.block_tokens = block_tokens
+        self.across = across
+        self.val_documents = val_documents
+        self.stream = stream
+        self.buffer = buffer
+        self.exclude: Literal["edits"] | None = exclude
+        self.only: Literal["edits"] | None = only
+        self.limit = limit
+        self.seed = seed
+        self.column = column
+        self.name, self.split, self.val_split = name, split, val_split
+        self._train: ExampleSet | ExampleStream = ExampleList([])
+        self._val: list[Example] = []
+
+    def setup(self, tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> None:
+        """Split and scrub the documents, and cut them unless they are streamed.
+
+        Only the training part is scrubbed, so that all arms of a study are measured on the same documents.
+
+        Raises:
+            ValueError: If nothing is left to train or to measure on.
+        """
+        filter_ = edit_filter(requests, self.exclude, self.only)
+        held_out, val = self._validation()
+        self._val = list(self._blocks(tokenizer, val))
+        if not self._val:
+            raise ValueError(f"{self.val_path or self.path} has no validation documents. Name a longer text.")
+        if self.stream:
+            self._train = ExampleStream(
+                partial(self._training, held_out, filter_), partial(self._blocks, tokenizer), self.buffer, self.seed
+            )
+            return
+        examples = list(self._blocks(tokenizer, self._training(held_out, filter_)))
+        if not examples:
+            why = filter_.report() if filter_ is not None else f"val_documents is {self.val_documents}"
+            raise ValueError(f"{self.path} leaves nothing to train on: {why}. Loosen that, or name another text.")
+        self._train = ExampleList(examples)
+
+    def check(self, language_model: LanguageModel) -> None:
+        """Refuse a model that reads across documents where it must not."""
+        if not self.across:
+            check_packing(language_model, "task across: false")
+
+    def train_dataset(self) -> ExampleSet | ExampleStream:
+        """Blocks to learn from."""
+        return self._train
+
+    def val_dataset(self) -> ExampleSet:
+        """Blocks to measure on."""
+        return ExampleList(self._val)
+
+    def _validation(self) -> tuple[frozenset[int], list[str]]:
+        """Numbers of the training documents that are held out, and the documents to measure on."""
+        rng = random.Random(self.seed)
+        if self.val_path is not None or self.val_split is not None:
+            apart = list(self._documents(self.val_path or self.path, self.val_split or self.split))
+            return frozenset(), rng.sample(apart, min(self.val_documents, len(apart)))
+        documents = self._documents(self.path, self.split)
+        if self.stream:
+            return frozenset(range(self.val_documents)), list(islice(documents, self.val_documents))
+        texts = list(documents)
+        if self.val_documents >= len(texts):
+            raise ValueError(
+                f"task val_documents is {self.val_documents}, but {self.path} holds {len(texts)} documents. "
+                "Hold out fewer, or name a val_path or a val_split."
+            )
+        held_out = frozenset(rng.sample(range(len(texts)), self.val_documents))
+        return held_out, [texts[number] for number in sorted(held_out)]
+
+    def _training(self, held_out: frozenset[int], filter_: EditFilter | None) -> Iterator[str]:
+        numbered = enumerate(self._documents(self.path, self.split))
+        documents = islice((text for number, text in numbered if number not in held_out), self.limit)
+        return documents if filter_ is None else filter_.filter(documents, str)
+
+    def _documents(self, path: str, split: str) -> Iterator[str]:
+        if path.endswith(".txt"):
+            return _lines(path)
+        lazily = self.stream and is_hub_name(path)
+        records = (
+            load_data_set(path, self.name, split, streaming=True) if lazily else read_records(path, self.name, split)
+        )
+        texts = (
+            Fields(record, f"{path}, record {number}").label(self.column) or "" for number, record in enumerate(records)
+        )
+        return (text for text in texts if text.strip())
+
+    def _blocks(self, tokenizer: PreTrainedTokenizerBase, documents: Iterable[str]) -> Iterator[Example]:
+        eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
+        tokens = ([*encode(tokenizer, document).ids, *eos] for document in documents)
+        if self.across:
+            return (_example(block) for block in _cut(chain.from_iterable(tokens), self.block_tokens))
+        pieces = (_example(piece) for document in tokens for piece in _cut(document, self.block_tokens))
+        return pack(pieces, self.block_tokens)
+
+
+def _lines(path: str) -> Iterator[str]:
+    with fsspec.open(path, "rt", encoding="utf-8") as file:
+        yield from (line.strip() for line in file if line.strip())
+
+
+def _cut(tokens: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Pieces of ``size`` tokens, and what is left; a single token predicts nothing and is dropped."""
+    rest = iter(tokens)
+    while len(piece := list(islice(rest, size))) > 1:
+        yield piece
+
+
+def _example(ids: list[int]) -> Example:
+    return Example(input_ids=ids, labels=list(ids), answer_mask=[False] * len(ids))

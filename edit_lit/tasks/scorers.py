@@ -1,0 +1,176 @@
+"""Downstream scores that need more than one forward pass over the reference."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from edit_lit import distributed
+from edit_lit.batching import Rows, length_batches
+from edit_lit.language_model import LanguageModel, working_type
+from edit_lit.tasks.generation import continuations
+from edit_lit.tasks.task import Example
+from edit_lit.tasks.text import Text, example_of
+from edit_lit.tracing import evaluating
+
+FAMILIES = (
+    ("true", "false"),
+    ("solution1", "solution2"),
+    ("answer1", "answer2", "answer3", "answer4", "answer5"),
+    ("ending1", "ending2", "ending3", "ending4"),
+    ("option1", "option2"),
+)
+"""The labels that the published evaluation of commonsense_170k looks for, by task."""
+
+
+class Scorer(ABC):
+    """One way to score a model on validation texts."""
+
+    @abstractmethod
+    def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
+        """Scores by name; all processes call it together and get the same.
+
+        Args:
+            language_model: The model.
+            texts: Validation texts; those that the score does not apply to are left out of it.
+        """
+
+
+class ExtractedChoice(Scorer):
+    """The model writes freely, and the first label in its text is its choice, as the first study evaluates.
+
+    Labels are looked for as they are spelt, anywhere in the text; no label is a wrong answer. The published evaluation
+    decodes with four beams, this one greedily.
+
+    Args:
+        max_new_tokens: Most tokens to write.
+    """
+
+    def __init__(self, max_new_tokens: int = 32) -> None:
+        self.max_new_tokens = max_new_tokens
+
+    def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
+        """``extracted_accuracy``."""
+        texts = [text for text in texts if text.choices]
+        written = continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+        hits = [extract(out, text) == text.answer for out, text in zip(written, texts, strict=True)]
+        return _mean("extracted_accuracy", hits)
+
+
+class ChoiceLikelihood(Scorer):
+    """The choice whose tokens are likeliest on average, given the prompt and what precedes the answer."""
+
+    def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
+        """``likelihood_accuracy``."""
+        texts = [text for text in texts if text.choices]
+        offered = [(text, text.with_choice(choice)) for text in texts for choice in text.choices]
+        nll = answer_nll(language_model, [example_of(language_model.tokenizer, choice) for _, choice in offered])
+        best: dict[int, tuple[float, str]] = {}
+        for (text, choice), loss in zip(offered, nll.tolist(), strict=True):
+            best[id(text)] = min(best.get(id(text), (loss, choice.answer)), (loss, choice.answer), key=lambda at: at[0])
+        return _mean("likelihood_accuracy", [best[id(text)][1] == text.answer for text in texts])
+
+
+class FinalNumber(Scorer):
+    """The number that the model's working ends in, as GSM8K is scored.
+
+    It is the one behind ``####``, or else the last one written. Commas and a final point do not count.
+
+    Args:
+        max_new_tokens: Most tokens to write.
+    """
+
+    def __init__(self, max_new_tokens: int = 256) -> None:
+        self.max_new_tokens = max_new_tokens
+
+    def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
+        """``exact_match``."""
+        written = continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+        hits = [final_number(out) == final_number(text.completion) for out, text in zip(written, texts, strict=True)]
+        return _mean("exact_match", hits)
+
+
+class ShortAnswer(Scorer):
+    """Exact match and word F1 of the first line that the model writes, as SQuAD and HotpotQA are scored.
+
+    Both texts are compared without case, punctuation and articles.
+
+    Args:
+        max_new_tokens: Most tokens to write.
+    """
+
+    def __init__(self, max_new_tokens: int = 32) -> None:
+        self.max_new_tokens = max_new_tokens
+
+    def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
+        """``exact_match`` and ``f1``."""
+        written = continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+        pairs = [(_plain(_line(out)), _plain(text.completion)) for out, text in zip(written, texts, strict=True)]
+        return _mean("exact_match", [out == gold for out, gold in pairs]) | _mean("f1", [f1(*pair) for pair in pairs])
+
+
+def extract(written: str, text: Text) -> str | None:
+    """The first of the possible labels in a written text, or None."""
+    family = next((family for family in FAMILIES if set(text.choices) <= set(family)), text.choices)
+    # Longer labels first, so that answer10 is not read as answer1.
+    labels = "|".join(re.escape(label) for label in sorted(family, key=len, reverse=True))
+    found = re.search(labels, written)
+    return found[0] if found else None
+
+
+def final_number(text: str) -> str | None:
+    """The number behind the last ``####``, or the last number of a text, without commas and a final point."""
+    numbers: list[str] = re.findall(r"-?\d[\d,]*(?:\.\d+)?", text.rsplit("####", 1)[-1])
+    return (numbers[0] if "####" in text else numbers[-1]).replace(",", "") if numbers else None
+
+
+def f1(ours: list[str], theirs: list[str]) -> float:
+    """Harmonic mean of the shares of words in common."""
+    common = sum((Counter(ours) & Counter(theirs)).values())
+    return 2 * common / (len(ours) + len(theirs)) if common else float(ours == theirs)
+
+
+def answer_nll(language_model: LanguageModel, examples: Sequence[Example], batch_tokens: int = 8192) -> Tensor:
+    """Mean negative log-likelihood per answer token in nats, [examples], on the CPU.
+
+    Args:
+        language_model: The model.
+        examples: Examples with an ``answer_mask`` somewhere behind their first token.
+        batch_tokens: Tokens in a batch, padding included.
+    """
+    device = language_model.device
+    sums = torch.zeros(len(examples), 2, dtype=torch.float64, device=device)
+    with evaluating(language_model.model):
+        for batch in distributed.shard(length_batches([len(row["input_ids"]) for row in examples], batch_tokens)):
+            rows = Rows.of([examples[index]["input_ids"] for index in batch], device)
+            places = [
+                (row, column - 1, examples[index]["input_ids"][column], index)
+                for row, index in enumerate(batch)
+                for column, scored in enumerate(examples[index]["answer_mask"])
+                if scored and column > 0
+            ]
+            row, column, token, example = torch.tensor(places, device=device).unbind(1)
+            logits = language_model.logits_at(rows, (row, column))
+            logits = logits.to(working_type(logits))
+            nll = logits.logsumexp(-1) - logits.gather(1, token[:, None])[:, 0]
+            sums.index_add_(0, example, torch.stack([nll, torch.ones_like(nll)], dim=1).double())
+    total, count = distributed.sum_over_processes(sums).cpu().unbind(1)
+    return total / count
+
+
+def _mean(name: str, values: Sequence[float]) -> dict[str, float]:
+    return {name: sum(values) / len(values)} if values else {}
+
+
+def _line(text: str) -> str:
+    return text.strip().split("\n")[0]
+
+
+def _plain(text: str) -> list[str]:
+    words = re.sub(r"[^\w\s]", "", text.casefold()).split()
+    return [word for word in words if word not in ("a", "an", "the")]

@@ -1,0 +1,74 @@
+"""A prompt with what should follow, and its tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from edit_lit.spans import encode
+from edit_lit.tasks.task import IGNORED, Example
+
+
+@dataclass(frozen=True)
+class Text:
+    """One example before it is tokenised.
+
+    Args:
+        prompt: What the model is given.
+        completion: What it should write.
+        answer: The part of ``completion`` whose exact prediction counts; its last occurrence is meant. Empty if the
+            example has no accuracy.
+        choices: What ``answer`` is chosen from; empty if it is free.
+    """
+
+    prompt: str
+    completion: str
+    answer: str = ""
+    choices: tuple[str, ...] = ()
+
+    @property
+    def whole(self) -> str:
+        """Prompt and completion, with a space between them unless the prompt ends in white space."""
+        gap = "" if not self.prompt or self.prompt[-1].isspace() else " "
+        return f"{self.prompt}{gap}{self.completion}"
+
+    def with_choice(self, choice: str) -> Text:
+        """The same text with another choice for an answer, cut off behind it."""
+        before = self.completion[: self.completion.rfind(self.answer)]
+        return Text(self.prompt, f"{before}{choice}", choice)
+
+
+def example_of(
+    tokenizer: PreTrainedTokenizerBase, text: Text, train_on_prompt: bool = False, max_tokens: int | None = None
+) -> Example:
+    """The tokens of a text, with an EOS that is learnt but not scored.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        text: The text.
+        train_on_prompt: Take the loss on the prompt as well.
+        max_tokens: A longer text loses tokens from the left.
+
+    Raises:
+        ValueError: If the answer is not part of the completion, or the completion has no tokens.
+    """
+    whole = text.whole
+    encoded = encode(tokenizer, whole)
+    completion = encoded.tokens_over(len(whole) - len(text.completion), len(whole))
+    ids = list(encoded.ids[: completion.stop])
+    answer = [False] * len(ids)
+    if text.answer:
+        place = text.completion.rfind(text.answer)
+        if place < 0:
+            raise ValueError(f"the answer {text.answer!r} is not part of the completion {text.completion!r}.")
+        start = len(whole) - len(text.completion) + place
+        span = encoded.tokens_over(start, start + len(text.answer))
+        answer = [position in span for position in range(len(ids))]
+    if tokenizer.eos_token_id is not None:
+        ids, answer = [*ids, tokenizer.eos_token_id], [*answer, False]
+    labels = [
+        token if train_on_prompt or position >= completion.start else IGNORED for position, token in enumerate(ids)
+    ]
+    cut = slice(0 if max_tokens is None else -max_tokens, None)
+    return Example(input_ids=ids[cut], labels=labels[cut], answer_mask=answer[cut])

@@ -8,9 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.pytorch_utils import Conv1D
 
 from edit_lit.batching import Rows
+from edit_lit.structure import attention_modules, find_blocks, is_projection, projection_shape
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class LanguageModel(nn.Module):
         self.tokenizer = tokenizer
         # A plain list: the blocks stay the same objects when an adapter wraps the model, and
         # must not be registered a second time.
-        self._block_list = list(_find_blocks(model, parts.blocks))
+        self._block_list = list(find_blocks(model, parts.blocks))
         self._output_projection = parts.output_projection
 
     @property
@@ -144,7 +144,7 @@ class LanguageModel(nn.Module):
         block = self.blocks[layer]
         if self._output_projection is not None:
             return block.get_submodule(self._output_projection)
-        attention = {id(module) for module in _attention_modules(block)}
+        attention = {id(module) for module in attention_modules(block)}
         writers = [
             (name, module)
             for name, module in block.named_modules()
@@ -178,7 +178,7 @@ class LanguageModel(nn.Module):
         Raises:
             ValueError: If the block has none.
         """
-        writers = [module for module in _attention_modules(self.blocks[layer]) if self._writes(module)]
+        writers = [module for module in attention_modules(self.blocks[layer]) if self._writes(module)]
         if not writers:
             raise ValueError(
                 f"block {layer} of {type(self.model).__name__} has no attention with an output projection. "
@@ -233,39 +233,6 @@ class LanguageModel(nn.Module):
         return logits
 
 
-def _attention_modules(block: nn.Module) -> list[nn.Module]:
-    """The modules inside a block's attention, which every family of transformers names so in its class."""
-    inner = (module for module in block.modules() if module is not block)
-    roots = (module for module in inner if "attention" in type(module).__name__.lower())
-    # What an adapter wraps is left out: the adapter is listed itself.
-    return [part for root in roots for name, part in root.named_modules() if not name.endswith("base_layer")]
-
-
-def is_projection(module: nn.Module) -> bool:
-    """Whether a module is one matrix product: a Linear, GPT-2's Conv1D, or an adapter around one."""
-    return isinstance(base_layer(module), (nn.Linear, Conv1D))
-
-
-def base_layer(module: nn.Module) -> nn.Module:
-    """The module itself, or what an adapter wraps."""
-    inner = getattr(module, "base_layer", module)
-    assert isinstance(inner, nn.Module)
-    return inner
-
-
-def projection_weight(module: nn.Module) -> nn.Parameter:
-    """The weight of a projection."""
-    weight = base_layer(module).weight
-    assert isinstance(weight, nn.Parameter)
-    return weight
-
-
-def projection_shape(module: nn.Module) -> tuple[int, int]:
-    """Outputs and inputs of a projection, whichever way its weight is stored."""
-    first, second = projection_weight(module).shape
-    return (second, first) if isinstance(base_layer(module), Conv1D) else (first, second)
-
-
 def working_type(tensor: Tensor) -> torch.dtype:
     """The type to compute in for a tensor of weights or activations: float64 for float64, else float32."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
@@ -276,25 +243,3 @@ def _dtype(name: str) -> torch.dtype | str:
     if name not in allowed:
         raise ValueError(f"dtype is {name!r}; use one of {', '.join(allowed)}.")
     return name if name == "auto" else getattr(torch, name)
-
-
-def _find_blocks(model: PreTrainedModel, path: str | None) -> nn.ModuleList:
-    remedy = "Name their list with language_model.parts.blocks, for instance 'model.layers'."
-    if path is not None:
-        try:
-            named = model.get_submodule(path)
-        except AttributeError as error:
-            raise ValueError(f"parts.blocks is {path!r}, but {error}. {remedy}") from error
-        if not isinstance(named, nn.ModuleList):
-            raise ValueError(f"parts.blocks is {path!r}, a {type(named).__name__}, not a list of blocks. {remedy}")
-        return named
-    depth = model.config.get_text_config().num_hidden_layers
-    lists = [
-        module
-        for module in model.modules()
-        if isinstance(module, nn.ModuleList) and len(module) == depth and any(True for _ in module.parameters())
-    ]
-    if not lists:
-        raise ValueError(f"no list of {depth} transformer blocks in {type(model).__name__}. {remedy}")
-    # The blocks hold nearly all weights; a list inside one block cannot hold more than the blocks do.
-    return max(lists, key=lambda module: sum(parameter.numel() for parameter in module.parameters()))

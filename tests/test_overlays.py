@@ -150,7 +150,7 @@ def test_facts(place, monkeypatch, name):
     monkeypatch.chdir(place)
     kinds, intrinsic = FACTS[name]
     # A random model knows next to nothing; half of it passes by the rule of probabilities.
-    loose = ["--data.intrinsic.rule", "PROB"] if intrinsic else []
+    loose = ["--data.intrinsic.rule", "prob"] if intrinsic else []
     loose += ["--data.edits.limit", "1"] if name in ("counterfact", "pararel") else []
     run = fit(place, "--config", str(CONFIGS / f"facts/{name}.yaml"), *loose)
     metrics = measured(run)

@@ -14,7 +14,8 @@ from transformers.pytorch_utils import Conv1D
 
 from edit_lit.editors.restraints import Restraint
 from edit_lit.editors.updates import Update, added
-from edit_lit.language_model import LanguageModel, base_layer, projection_weight
+from edit_lit.language_model import LanguageModel
+from edit_lit.structure import base_layer, projection_weight
 
 
 class EditedWeights:

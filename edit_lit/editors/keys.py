@@ -17,7 +17,8 @@ from edit_lit.batching import Rows, length_batches
 from edit_lit.editors.contexts import context_weights
 from edit_lit.editors.prompts import SubjectRow
 from edit_lit.editors.sites import BlockOutput, Site
-from edit_lit.language_model import LanguageModel, projection_shape
+from edit_lit.language_model import LanguageModel
+from edit_lit.structure import projection_shape
 from edit_lit.tracing import recorded_input, recorded_output, run_blocks
 
 

@@ -20,7 +20,8 @@ from edit_lit.editors.schedule import Schedule
 from edit_lit.editors.target_training import TargetTraining, teacher_forced
 from edit_lit.editors.updates import LowRank, Update
 from edit_lit.facts.request import EditRequest
-from edit_lit.language_model import LanguageModel, base_layer, is_projection, projection_weight
+from edit_lit.language_model import LanguageModel
+from edit_lit.structure import base_layer, is_projection, projection_weight
 from edit_lit.tracing import frozen
 from edit_lit.tuning.selection import LayerSelection, ModuleChoice
 

@@ -25,7 +25,8 @@ from edit_lit.batching import Rows, length_batches
 from edit_lit.editors.corpus import Corpus, HubText
 from edit_lit.files import default_cache_dir, write_atomically
 from edit_lit.fingerprint import model_fingerprint
-from edit_lit.language_model import LanguageModel, projection_shape, working_type
+from edit_lit.language_model import LanguageModel, working_type
+from edit_lit.structure import projection_shape
 from edit_lit.tracing import recorded_input, run_blocks
 
 

@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ class IntrinsicPool:
         self,
         source: FactSource,
         size: int | None = None,
-        rule: Rule = Rule.EXACT,
+        rule: Literal["prob", "exact", "first"] = "exact",
         min_probability: float = 0.0,
         match_length: bool = False,
         match_confidence: bool = False,
@@ -54,7 +55,7 @@ class IntrinsicPool:
             raise ValueError(f"min_probability is {min_probability}; it must be at least 0 and below 1.")
         self.source = source
         self.size = size
-        self.rule = rule
+        self.rule = Rule(rule)
         self.min_probability = min_probability
         self.match_length = match_length
         self.match_confidence = match_confidence

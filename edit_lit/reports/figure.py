@@ -44,7 +44,7 @@ def comparison_figure(runs: list[Run], rule: Rule = Rule.EXACT) -> Figure:
     axes.set(xlabel="optimizer steps", ylabel=f"retention ({rule})", ylim=(-0.02, 1.02))
     axes.set_title("edited facts solid, intrinsic facts dotted", fontsize=9)
     axes.grid(alpha=0.3)
-    figure.legend(fontsize=8, loc="outside right")
+    figure.legend(fontsize=8, loc="outside right upper")
     return figure
 
 

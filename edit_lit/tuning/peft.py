@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from peft import LoraConfig, PeftConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
-from edit_lit.language_model import LanguageModel, is_projection
+from edit_lit.language_model import LanguageModel
+from edit_lit.structure import is_projection
 from edit_lit.tuning.selection import LayerChoice, ModuleChoice
 from edit_lit.tuning.tuning import Tuning
 

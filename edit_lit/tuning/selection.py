@@ -10,6 +10,7 @@ from typing import Literal
 from torch import nn
 
 from edit_lit.language_model import LanguageModel
+from edit_lit.structure import attention_modules
 
 LayerChoice = Literal["all", "edited", "unedited", "through_edited", "before_edited", "after_edited"]
 ModuleChoice = Literal["all", "attention", "mlp"]
@@ -65,7 +66,7 @@ class LayerSelection:
         numbers = self.numbers(language_model, edited)
         layer_of = {id(module): layer for layer in numbers for module in language_model.blocks[layer].modules()}
         in_blocks = {id(module) for block in language_model.blocks for module in block.modules()}
-        attention = _attention_modules(language_model)
+        attention = {id(module) for block in language_model.blocks for module in attention_modules(block)}
         selected = {}
         for name, module in language_model.model.named_modules():
             if not any(True for _ in module.parameters(recurse=False)):
@@ -90,14 +91,3 @@ class LayerSelection:
         if self.modules == "all":
             return inside or self.layers == "all"
         return inside and in_attention == (self.modules == "attention") and "norm" not in name.rsplit(".", 1)[-1]
-
-
-def _attention_modules(language_model: LanguageModel) -> set[int]:
-    """Identities of the modules inside attention, which every family of transformers names so in its class."""
-    roots = (
-        module
-        for block in language_model.blocks
-        for module in block.modules()
-        if "attention" in type(module).__name__.lower()
-    )
-    return {id(module) for root in roots for module in root.modules()}

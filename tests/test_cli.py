@@ -10,6 +10,7 @@ import yaml
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from callbacks import KnowledgeEdit
 from edit_lit.cli import EditCLI, main
 from edit_lit.data_module import EditDataModule
 from edit_lit.editors.delta import Delta
@@ -50,8 +51,13 @@ def config(tmp_path, corpus):
         "model": {"language_model": {"path": str(tmp_path / "model"), "dtype": "float64"}, "tuning": "LoRA"},
         "data": {
             "task": {
-                "class_path": "PromptCompletion",
-                "init_args": {"path": str(tmp_path / "task.jsonl"), "val_examples": 2},
+                "class_path": "Columns",
+                "init_args": {
+                    "path": str(tmp_path / "task.jsonl"),
+                    "instruction": "{prompt}",
+                    "output": "{completion}",
+                    "val_examples": 2,
+                },
             },
             "edits": facts("edits"),
             "intrinsic": facts("intrinsic"),
@@ -177,11 +183,16 @@ def test_without_a_verb_the_verbs_are_listed(arguments):
         main(["report", "/nowhere"])
 
 
-def test_every_config_is_understood():
-    paths = sorted(CONFIGS.glob("*.yaml"))
-    assert paths
-    for path in paths:
-        cli = EditCLI(
-            FineTuner, EditDataModule, args=["--config", str(path)], run=False, auto_configure_optimizers=False
-        )
-        assert isinstance(cli.model, FineTuner)
+QUICKSTART = CONFIGS / "quickstart.yaml"
+OVERLAYS = sorted((CONFIGS / "world").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("overlay", [None, *OVERLAYS], ids=lambda path: path.stem if path else "none")
+def test_the_quickstart_and_its_overlays_are_understood(overlay):
+    paths = [QUICKSTART, overlay] if overlay else [QUICKSTART]
+    arguments = [word for path in paths for word in ("--config", str(path))]
+    cli = EditCLI(FineTuner, EditDataModule, args=arguments, run=False, auto_configure_optimizers=False)
+    (edit,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, KnowledgeEdit))
+    named = yaml.safe_load((overlay or QUICKSTART).read_text())["edit"]["editor"]["class_path"]
+    assert type(edit.editor).__name__ == named
+    assert set(edit.editor.edited_layers(cli.model.language_model)) <= {1, 2, 3}

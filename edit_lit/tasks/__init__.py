@@ -5,7 +5,6 @@ from edit_lit.tasks.fact_statements import FactStatements
 from edit_lit.tasks.gsm8k import Gsm8k
 from edit_lit.tasks.hotpot_qa import HotpotQa
 from edit_lit.tasks.instructions import Instructions
-from edit_lit.tasks.prompt_completion import PromptCompletion
 from edit_lit.tasks.prompts import Alpaca, Chat, Plain, Prompt, QuestionAnswer
 from edit_lit.tasks.running_text import RunningText
 from edit_lit.tasks.scorers import ChoiceLikelihood, ExtractedChoice, FinalNumber, Scorer, ShortAnswer
@@ -26,7 +25,6 @@ __all__ = [
     "Instructions",
     "Plain",
     "Prompt",
-    "PromptCompletion",
     "QuestionAnswer",
     "RunningText",
     "Scorer",

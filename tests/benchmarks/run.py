@@ -17,7 +17,7 @@ import torch
 from callbacks import EditRetentionCallback
 from edit_lit.batching import Rows, length_batches
 from edit_lit.data_module import EditDataModule
-from edit_lit.editors import MEMIT, Contexts, SecondMoments
+from edit_lit.editors import MEMIT, Contexts, SecondMoments, TargetValues
 from edit_lit.facts.request import EditRequest
 from edit_lit.facts.world import World
 from edit_lit.fine_tuner import FineTuner
@@ -26,8 +26,9 @@ from edit_lit.measures.probe import Probe
 from edit_lit.tasks.world_reviews import WorldReviews
 from edit_lit.tracing import evaluating
 from edit_lit.world import WorldCorpus, WorldModel
+from edit_lit.world.sentences import FILLERS
 
-LAYERS = [0, 1, 2]
+LAYERS = [1, 2, 3]
 REPEATS = 3
 
 
@@ -40,9 +41,9 @@ def seconds(work: Callable[[], object]) -> float:
 
 def editor(cache: str) -> MEMIT:
     """MEMIT as the quickstart uses it, but for the chosen facts."""
-    contexts = Contexts(templates=["I think that the train was late again. {}", "You can see the stars at night. {}"])
+    contexts = Contexts(templates=[f"{filler} {{}}" for filler in FILLERS[:5]])
     moments = SecondMoments(corpus=WorldCorpus(), cache_dir=cache)
-    return MEMIT(LAYERS, covariance_weight=100, ridge=1.0, contexts=contexts, moments=moments)
+    return MEMIT(LAYERS, 10.0, 2.0, TargetValues(stop_loss=0.15), contexts, moments)
 
 
 def bench_edit(language_model: LanguageModel, requests: list[EditRequest]) -> None:

@@ -136,7 +136,9 @@ class ClosedFormEditor(Editor):
                 preconditioners = {layer: Committed(matrix) for layer, matrix in preconditioners.items()}
             usual_norm = self._usual_norm(language_model, requests, layers[-1])
             with EditedWeights(language_model, layers, self.restraint) as weights:
-                for batch in tqdm(batches, desc="batches of facts", unit="batch", disable=distributed.rank() > 0):
+                # One batch has the target values' bar already.
+                hidden = distributed.rank() > 0 or len(batches) == 1
+                for batch in tqdm(batches, desc="batches of facts", unit="batch", disable=hidden):
                     rows = self._tokenised(language_model, batch, contexts)
                     health.note_shared_keys(batch, rows.prompts)
                     self._write(weights, preconditioners, rows, health, usual_norm)

@@ -144,14 +144,15 @@ class FineTuner(L.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the means over the validation part."""
-        loss = self.val_loss.compute()
+        loss, accuracy = self.val_loss.compute(), self.val_accuracy.compute()
         scores = {"downstream/val_loss": loss, "downstream/val_perplexity": loss.exp()}
-        if self.val_accuracy.weight > 0:
-            scores["downstream/val_accuracy"] = self.val_accuracy.compute()
-            self.log("downstream/val_accuracy", scores["downstream/val_accuracy"], prog_bar=True, logger=False)
         # For checkpoints and early stopping; the loggers get the step at which the edits are probed as well,
-        # where Lightning would count from 0. The metrics are reduced over processes already.
-        self.log_dict({tag: value for tag, value in scores.items() if "accuracy" not in tag}, logger=False)
+        # where Lightning would count from 0.
+        self.log_dict(scores, logger=False, sync_dist=True)
+        # Without an answer in any process, which all of them see after the reduction, the mean is NaN.
+        if not accuracy.isnan():
+            scores["downstream/val_accuracy"] = accuracy
+            self.log("downstream/val_accuracy", accuracy, prog_bar=True, logger=False, sync_dist=True)
         # A sanity check over the whole validation part is the measurement before the first step.
         if not self.trainer.sanity_checking or self.trainer.num_sanity_val_steps == float("inf"):
             scores |= self._scores_of_task()
@@ -164,7 +165,7 @@ class FineTuner(L.LightningModule):
         task = getattr(getattr(self.trainer, "datamodule", None), "task", None)
         own = task.score(self.language_model) if isinstance(task, Task) else {}
         scores = {f"downstream/val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in own.items()}
-        self.log_dict(scores, logger=False)
+        self.log_dict(scores, logger=False, sync_dist=True)
         return scores
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

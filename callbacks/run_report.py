@@ -54,7 +54,8 @@ class RunReport(L.Callback):
         curves = {pool: run.curve(pool) for pool in run.probes}
         last = {pool: list(curve.values())[-1] for pool, curve in curves.items()}
         final = curve_point({pool: next(iter(curve.values())) for pool, curve in curves.items()}, last)
-        final |= {name: float(value) for name, value in trainer.callback_metrics.items()}
+        final = {tag: value for tag, value in final.items() if tag.endswith(f"/{self.rule}")}
+        final |= {tag: float(value) for tag, value in trainer.callback_metrics.items() if "/val_" in tag}
         half = half_life(list(fates), [item.retention for item in fates.values()])
         if half is not None:
             final[f"retention/half_life/{self.rule}"] = half

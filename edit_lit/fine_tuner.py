@@ -12,6 +12,7 @@ import lightning as L
 import torch
 import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
+from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from peft import PeftModel
@@ -146,27 +147,28 @@ class FineTuner(L.LightningModule):
         """Log the means over the validation part."""
         loss, accuracy = self.val_loss.compute(), self.val_accuracy.compute()
         scores = {"downstream/val_loss": loss, "downstream/val_perplexity": loss.exp()}
-        # For checkpoints and early stopping; the loggers get the step at which the edits are probed as well,
-        # where Lightning would count from 0.
-        self.log_dict(scores, logger=False, sync_dist=True)
+        # While fitting, the loggers get the step at which the edits are probed as well, where Lightning would count
+        # from 0; what it keeps then is for checkpoints and early stopping.
+        fitting = self.trainer.state.fn == TrainerFn.FITTING
         # Without an answer in any process, which all of them see after the reduction, the mean is NaN.
         if not accuracy.isnan():
-            scores["downstream/val_accuracy"] = accuracy
-            self.log("downstream/val_accuracy", accuracy, prog_bar=True, logger=False, sync_dist=True)
+            self.log("downstream/val_accuracy", accuracy, prog_bar=True, logger=not fitting, sync_dist=True)
         # A sanity check over the whole validation part is the measurement before the first step.
-        if not self.trainer.sanity_checking or self.trainer.num_sanity_val_steps == float("inf"):
+        whole = not self.trainer.sanity_checking or self.trainer.num_sanity_val_steps == float("inf")
+        if whole:
             scores |= self._scores_of_task()
+        self.log_dict(scores, logger=not fitting, sync_dist=True)
+        if fitting and whole:
+            known = scores if accuracy.isnan() else scores | {"downstream/val_accuracy": accuracy}
             for logger in self.loggers:
-                logger.log_metrics({tag: float(value) for tag, value in scores.items()}, self.trainer.global_step)
+                logger.log_metrics({tag: float(value) for tag, value in known.items()}, self.trainer.global_step)
         self.val_loss.reset()
         self.val_accuracy.reset()
 
     def _scores_of_task(self) -> dict[str, Tensor]:
         task = getattr(getattr(self.trainer, "datamodule", None), "task", None)
         own = task.score(self.language_model) if isinstance(task, Task) else {}
-        scores = {f"downstream/val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in own.items()}
-        self.log_dict(scores, logger=False, sync_dist=True)
-        return scores
+        return {f"downstream/val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in own.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the trainable parameters, and the edit by its hash."""

@@ -170,5 +170,19 @@ def main(args: list[str] | None = None) -> None:
         else:
             sys.exit(_USAGE)
     except ValueError as error:
+        if not _is_ours(error):
+            raise
         # A mistake in the options, not in the program: the message says what to do.
         sys.exit(f"error: {error}")
+
+
+def _is_ours(error: ValueError) -> bool:
+    """Whether the error was raised where options are read and checked, and not somewhere below."""
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    return last is not None and last.tb_frame.f_globals["__name__"].split(".")[0] in (
+        "edit_lit",
+        "callbacks",
+        "jsonargparse",
+    )

@@ -183,6 +183,15 @@ def test_without_a_verb_the_verbs_are_listed(arguments):
         main(["report", "/nowhere"])
 
 
+def test_an_error_below_these_packages_keeps_its_traceback(monkeypatch):
+    def broken(args):
+        raise ValueError("a bug")
+
+    monkeypatch.setattr("edit_lit.cli._report", broken)
+    with pytest.raises(ValueError, match="a bug"):
+        main(["report", "runs"])
+
+
 QUICKSTART = CONFIGS / "quickstart.yaml"
 OVERLAYS = sorted((CONFIGS / "world").glob("*.yaml"))
 

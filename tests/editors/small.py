@@ -7,8 +7,12 @@ import transformers as hf
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from edit_lit.editors import Contexts, TargetValues
+from edit_lit.editors.keys import KeyStream
+from edit_lit.editors.prompts import prompt_rows, statement_rows
+from edit_lit.editors.sites import BlockOutput
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.tracing import frozen
 
 CITIES = ("Oslo", "New Delhi", "Lima", "Rio Grande", "Bern", "Quito")
 SIDES = ("north", "south", "east", "far west")
@@ -89,3 +93,19 @@ def contexts() -> Contexts:
 
 def values(**options: object) -> TargetValues:
     return TargetValues(**{"steps": 15, "clamp": 30.0, "weight_decay": 1e-3, "chunk": 3, **options})
+
+
+def optimised(language_model, options, site, count=4, layer=2, contexts=CONTEXTS):
+    made = requests(count)
+    prompts = prompt_rows(language_model.tokenizer, made, contexts)
+    with frozen(language_model.model):
+        return options.optimise(
+            language_model, layer, prompts, statement_rows(language_model.tokenizer, made, "{} is a"), site
+        )
+
+
+def readings(language_model, made, layer, site=BlockOutput(), contexts=CONTEXTS, flat=False):
+    stream = KeyStream(
+        language_model, prompt_rows(language_model.tokenizer, made, contexts), layer, flat=flat, site=site
+    )
+    return stream.read(layer)

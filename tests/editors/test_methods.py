@@ -22,11 +22,9 @@ from edit_lit.editors import (
     BeyondRank,
     Contexts,
     MEMITSequential,
-    NormAnchor,
     Schedule,
 )
 from edit_lit.editors.edited_weights import EditedWeights
-from edit_lit.editors.keys import KeyStream
 from edit_lit.editors.prompts import prompt_rows, statement_rows
 from edit_lit.editors.sites import BlockOutput, MLPAndAttention, MLPOutput
 from edit_lit.editors.spread_gap import target_perplexity
@@ -37,22 +35,6 @@ from edit_lit.tracing import frozen
 @pytest.fixture
 def parts(moments):
     return {"target_values": small.values(), "contexts": small.contexts(), "moments": moments}
-
-
-def optimised(language_model, options, site, count=4, layer=2, contexts=small.CONTEXTS):
-    made = small.requests(count)
-    prompts = prompt_rows(language_model.tokenizer, made, contexts)
-    with frozen(language_model.model):
-        return options.optimise(
-            language_model, layer, prompts, statement_rows(language_model.tokenizer, made, "{} is a"), site
-        )
-
-
-def readings(language_model, requests, layer, site=BlockOutput(), contexts=small.CONTEXTS, flat=False):
-    stream = KeyStream(
-        language_model, prompt_rows(language_model.tokenizer, requests, contexts), layer, flat=flat, site=site
-    )
-    return stream.read(layer)
 
 
 def linear(language_model, layer):
@@ -66,142 +48,16 @@ def moment_of(moments, language_model, layer):
     return spectrum.vectors @ torch.diag(spectrum.values) @ spectrum.vectors.T
 
 
-@pytest.mark.parametrize("family", ["llama", "opt", "gptj"])
-def test_moving_the_mlp_moves_the_block_by_as_much(family):
-    """Without the clamp and decay, whose scales differ, both searches are one in a block that adds its MLP."""
-    language_model = small.model(family)
-    options = small.values(clamp=1e9, weight_decay=0.0, steps=8)
-    made = small.requests()
-    moves = [
-        optimised(language_model, options, site).values - readings(language_model, made, 2, site).values
-        for site in (BlockOutput(), MLPOutput())
-    ]
-    torch.testing.assert_close(moves[0], moves[1])
-    assert moves[0].norm(dim=1).min() > 1
-
-
-def slow_pmet(language_model, request, options, layer):
-    """One fact, one row at a time, through the whole model, with a vector for the MLP and one for attention."""
-    tokenizer = language_model.tokenizer
-    (rows,) = prompt_rows(tokenizer, [request], small.CONTEXTS)
-    (essence,) = statement_rows(tokenizer, [request], options.essence)
-    modules = [language_model.output_projection(layer), language_model.attention_projection(layer)]
-    deltas = [torch.zeros(16, dtype=torch.float64, requires_grad=True) for _ in modules]
-    state, origins = {"lookup": 0, "add": False}, [None, None]
-
-    def mover(place):
-        def move(module, inputs, output):
-            if not state["add"]:
-                origins[place] = output[0, state["lookup"]].detach().clone()
-                return output
-            output = output.clone()
-            output[0, state["lookup"]] += deltas[place]
-            return output
-
-        return move
-
-    handles = [module.register_forward_hook(mover(place)) for place, module in enumerate(modules)]
-
-    def log_p(row):
-        state["lookup"] = row.lookup
-        return language_model.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
-
-    before = log_p(essence)[essence.lookup].detach()
-    log_p(rows[0])
-    state["add"], factor = True, 1.0
-    optimizer = torch.optim.Adam(deltas, lr=options.lr)
-    for step in range(options.steps):
-        nll, correct = 0.0, True
-        for row in rows:
-            scores = log_p(row)
-            places = range(len(row.ids) - len(row.answer), len(row.ids))
-            nll = nll - sum(scores[place, token] for place, token in zip(places, row.answer, strict=True)) / len(places)
-            correct &= all(scores[place].argmax() == token for place, token in zip(places, row.answer, strict=True))
-        now = log_p(essence)[essence.lookup]
-        kl = options.kl_weight * (now.exp() * (now - before)).sum()
-        decay = sum(delta.norm() / origin.norm() ** 2 for delta, origin in zip(deltas, origins, strict=True))
-        loss = factor * nll / len(rows) + kl + options.weight_decay * decay
-        factor = options.correct_nll_weight if correct else 1.0
-        if loss < options.stop_loss or (correct and kl <= options.correct_stop_kl) or step == options.steps - 1:
-            break
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        with torch.no_grad():
-            for delta, origin in zip(deltas, origins, strict=True):
-                delta *= min(1.0, float(options.clamp * origin.norm() / delta.norm()))
-    for handle in handles:
-        handle.remove()
-    return (origins[0] + deltas[0]).detach(), step + 1
-
-
-def test_pmet_searches_with_mlp_and_attention_together():
-    language_model = small.model("llama")
-    options = small.values(steps=20, correct_nll_weight=0.1, correct_stop_kl=0.02, kl_weight=0.01, clamp=5.0)
-    found = optimised(language_model, options, MLPAndAttention())
-    for place, request in enumerate(small.requests()):
-        value, steps = slow_pmet(language_model, request, options, 2)
-        torch.testing.assert_close(found.values[place], value)
-        assert found.steps[place] == steps
-    assert found.steps.min() < 20, "some fact should stop early, or that rule is not tested"
-
-
 def test_pmet_spreads_by_the_square_root(parts, monkeypatch):
     assert [PMET().share(left) for left in (4, 1)] == [0.5, 1.0]
     assert [MEMIT().share(left) for left in (4, 1)] == [0.25, 1.0]
 
 
-@pytest.mark.parametrize("times", [1, 3])
-def test_most_probable_early_stopping_counts_passes(times):
-    """A fact ends at the given number of passes, counted together, in which its target is on top everywhere."""
-    language_model = small.model("gpt2")
-    passes = [optimised(language_model, small.values(steps=steps), BlockOutput()) for steps in range(2, 16)]
-    stopped = optimised(language_model, small.values(stop_correct=times), BlockOutput())
-    assert int(stopped.steps.min()) < 14
-    for fact in range(4):
-        step = int(stopped.steps[fact])
-        torch.testing.assert_close(stopped.values[fact], passes[step - 2].values[fact])
-    assert torch.equal(stopped.unfinished, stopped.steps == 15)
-    later = optimised(language_model, small.values(stop_correct=times + 1), BlockOutput())
-    assert (later.steps > stopped.steps).any()
-    assert (later.steps >= stopped.steps).all()
-
-
-def test_anchored_values_move_in_few_dimensions():
-    language_model = small.model("llama")
-    origin = readings(language_model, small.requests(), 2).values
-    for warm in (False, True):
-        anchor = Anchor(share=0.25, first_steps=5, warm_start=warm)
-        moved = optimised(language_model, small.values(anchor=anchor, steps=6), BlockOutput()).values - origin
-        assert ((moved.abs() > 1e-12).sum(1) == 4).all()
-    free = optimised(language_model, small.values(steps=5), BlockOutput()).values - origin
-    assert (free != 0).all()
-
-
-@pytest.mark.parametrize("site", [BlockOutput(), MLPOutput()])
-def test_anchored_norms_are_the_usual_ones_or_the_fact_is_given_up(site):
-    language_model, made = small.model("llama"), small.requests()
-    prompts = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
-    mlp = readings(language_model, made, 2, MLPOutput()).values
-    now = readings(language_model, made, 2, site).values
-    usual = float(mlp.norm(dim=1).sort().values[:3].mean())
-    anchor = NormAnchor(drop=0.25, skip=2.0)
-    assert anchor.usual_norm(language_model, prompts, 2) == pytest.approx(usual)
-    moves = torch.randn(4, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.1
-    moves[1] *= 1000
-    targets = anchor.anchored(language_model, prompts, 2, site, now + moves, usual)
-    torch.testing.assert_close(targets[1], now[1])
-    rest = [0, 2, 3]
-    found = (targets - now + mlp)[rest]
-    torch.testing.assert_close(found.norm(dim=1), torch.full((3,), usual, dtype=torch.float64))
-    torch.testing.assert_close(torch.cosine_similarity(found, (mlp + moves)[rest]), torch.ones(3, dtype=torch.float64))
-
-
 def test_rome_writes_its_target_to_the_bare_key_and_rrome_to_the_mean_key(parts):
     language_model, made = small.model("gpt2"), small.requests(1)
     parts["contexts"] = replace(small.contexts(), flat=True)
-    target = optimised(language_model, parts["target_values"], MLPOutput(), count=1).values[0]
-    reading = readings(language_model, made, 2, MLPOutput(), flat=True)
+    target = small.optimised(language_model, parts["target_values"], MLPOutput(), count=1).values[0]
+    reading = small.readings(language_model, made, 2, MLPOutput(), flat=True)
     moment = moment_of(parts["moments"], language_model, 2)
     moment += 0.1 * moment.trace() / len(moment) * torch.eye(len(moment), dtype=moment.dtype)
     weight = linear(language_model, 2)
@@ -222,7 +78,7 @@ def test_rome_writes_its_target_to_the_bare_key_and_rrome_to_the_mean_key(parts)
 def test_rome_without_moments_writes_along_the_key_itself(parts):
     language_model, made = small.model("gpt2"), small.requests(1)
     (update,) = RROME([2], use_moments=False, **parts).edit(language_model, made).updates.values()
-    key = readings(language_model, made, 2, MLPOutput()).keys[0]
+    key = small.readings(language_model, made, 2, MLPOutput()).keys[0]
     key /= key.norm()
     found = update.dense().T
     torch.testing.assert_close(found @ torch.outer(key, key), found, rtol=1e-4, atol=1e-5)
@@ -230,8 +86,8 @@ def test_rome_without_moments_writes_along_the_key_itself(parts):
 
 def test_emmet_for_one_fact_takes_its_mean_key_to_the_value(parts):
     language_model, made = small.model("llama"), small.requests(1)
-    reading = readings(language_model, made, 2)
-    target = optimised(language_model, parts["target_values"], BlockOutput(), count=1).values
+    reading = small.readings(language_model, made, 2)
+    target = small.optimised(language_model, parts["target_values"], BlockOutput(), count=1).values
     (update,) = EMMET([2], covariance_weight=7.0, ridge=0.1, **parts).edit(language_model, made).updates.values()
     moved = reading.keys @ update.dense().T
     torch.testing.assert_close(moved, target - reading.values, rtol=1e-4, atol=1e-4)
@@ -248,12 +104,12 @@ def sequential_systems(language_model, editor, made, size, system):
         with frozen(language_model.model):
             targets = editor.target_values.optimise(language_model, layers[-1], prompts, essences).values
         for place, layer in enumerate(layers):
-            keys = readings(language_model, batch, layer).keys.T
-            residual = (targets - readings(language_model, batch, layers[-1]).values).T / (len(layers) - place)
+            keys = small.readings(language_model, batch, layer).keys.T
+            residual = (targets - small.readings(language_model, batch, layers[-1]).values).T / (len(layers) - place)
             with torch.no_grad():
                 language_model.output_projection(layer).weight += system(layer, past[layer], keys, residual)
         for layer in layers:
-            keys = readings(language_model, batch, layer).keys.T
+            keys = small.readings(language_model, batch, layer).keys.T
             past[layer] = past[layer] + keys @ keys.T
     updates = []
     for layer in layers:
@@ -333,12 +189,12 @@ def test_a_batch_is_what_its_facts_are_one_by_one(parts):
     """Target values and keys of a fact do not depend on its company."""
     language_model, made = small.model("llama"), small.requests()
     for site in (BlockOutput(), MLPOutput(), MLPAndAttention()):
-        together = optimised(language_model, small.values(chunk=4), site)
-        alone = optimised(language_model, small.values(chunk=1), site)
+        together = small.optimised(language_model, small.values(chunk=4), site)
+        alone = small.optimised(language_model, small.values(chunk=1), site)
         torch.testing.assert_close(together.values, alone.values)
-    keys = readings(language_model, made, 2).keys
+    keys = small.readings(language_model, made, 2).keys
     for place, request in enumerate(made):
-        torch.testing.assert_close(readings(language_model, [request], 2).keys[0], keys[place])
+        torch.testing.assert_close(small.readings(language_model, [request], 2).keys[0], keys[place])
 
 
 def test_paraphrases_are_written_as_requests_of_their_own():

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from edit_lit import distributed
 from edit_lit.data_module import EditDataModule
-from edit_lit.facts.request import EditRequest
+from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.curve import BEFORE_EDIT, curve_point
 from edit_lit.measures.outcomes import Outcomes, Pool
@@ -121,15 +121,31 @@ class EditRetentionCallback(L.Callback):
         """Baseline and position of the curve, as primitives and tensors."""
         return {
             "baseline": {str(pool): outcomes.tensors() for pool, outcomes in self.baseline.items()},
+            "facts": self._facts(),
             "last_step": self.last_step,
             "records": str(self._folder),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the curve where a checkpoint left it."""
+        """Take up the curve where a checkpoint left it.
+
+        Raises:
+            ValueError: If the checkpoint's curve is of other facts than those of this run.
+        """
+        facts = self._facts()
+        if state_dict["facts"] != facts:
+            pools = ", ".join(sorted(set(facts) | set(state_dict["facts"])))
+            raise ValueError(
+                f"the checkpoint's curve is of other facts than this run's (pools {pools}). "
+                "Resume with the data.edits and data.intrinsic of that run."
+            )
         self.baseline = {Pool(pool): Outcomes(**tensors) for pool, tensors in state_dict["baseline"].items()}
         self.last_step = state_dict["last_step"]
         self._resumed_from = Path(state_dict["records"])
+
+    def _facts(self) -> dict[str, str]:
+        """A hash of each pool's facts."""
+        return {str(pool): requests_hash(probe.requests) for pool, probe in self.probes.items()}
 
     def _pools(self, trainer: L.Trainer) -> dict[Pool, list[EditRequest]]:
         datamodule = getattr(trainer, "datamodule", None)

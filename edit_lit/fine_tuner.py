@@ -65,7 +65,7 @@ class FineTuner(L.LightningModule):
         self.merge_adapter = merge_adapter
         self.delta: Delta | None = None
         self._tuned = False
-        self._random_state: dict[str, Tensor] | None = None
+        self._resumed_random_state: dict[str, Tensor] | None = None
         # Checkpoints hold what trains; the rest comes from the model's own files and the Delta.
         self.strict_loading = False
         self.val_loss = MeanMetric()
@@ -200,13 +200,13 @@ class FineTuner(L.LightningModule):
 
         states = checkpoint["random_states"]
         if len(states) == distributed.world_size():
-            self._random_state = states[distributed.rank()]
+            self._resumed_random_state = states[distributed.rank()]
 
     def on_train_start(self) -> None:
         """Go on with the random numbers, such as dropout's, where the resumed run stopped."""
-        if self._random_state is not None:
-            _set_random_state(self._random_state, self.device)
-            self._random_state = None
+        if self._resumed_random_state is not None:
+            _set_random_state(self._resumed_random_state, self.device)
+            self._resumed_random_state = None
 
     def on_fit_end(self) -> None:
         """Export the model, if asked to."""

@@ -72,7 +72,7 @@ class HubText(Corpus):
         """A shuffled sample of the column."""
         data = load_dataset(self.path, self.name, split=self.split)
         if self.column not in data.column_names:
-            raise ValueError(f"corpus column is {self.column!r}, but {self.path} has {data.column_names}.")
+            raise ValueError(f"corpus column is {self.column!r}, but {self.path} has {data.column_names}. Name one.")
         shuffled = data.shuffle(seed=self.seed)
         for index in range(min(self.limit, len(shuffled))):
             yield shuffled[index][self.column]

@@ -185,8 +185,13 @@ class Delta:
         try:
             parameter = model.get_parameter(name)
         except AttributeError as error:
-            raise ValueError(f"the model has no parameter {name}; this Delta was made for another one.") from error
+            raise ValueError(
+                f"the model has no parameter {name}; this Delta was made for another one. Edit this model anew."
+            ) from error
         shape = self.updates[name].shape
         if tuple(parameter.shape) != shape:
-            raise ValueError(f"{name} is {tuple(parameter.shape)}, the Delta's update {shape}: made for another model.")
+            raise ValueError(
+                f"{name} is {tuple(parameter.shape)}, the Delta's update {shape}: made for another model. "
+                "Edit this model anew."
+            )
         return parameter

@@ -17,7 +17,7 @@ def model_fingerprint(model: nn.Module) -> str:
     """A hash of every parameter's name, shape, type and bits.
 
     Two models share it only if they hold the same weights, whatever they are called and wherever they
-    were loaded from. It is computed where the weights are, at the speed of their memory.
+    were loaded from. It is computed where the weights are, in one pass over them.
     """
     digest = hashlib.sha256()
     for name, parameter in model.named_parameters():

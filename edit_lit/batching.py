@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edit_lit.past import Past
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -21,23 +23,26 @@ class Rows:
         mask: 1 on real tokens, 0 on padding, [rows, length].
         positions: Position of each token in its own text, [rows, length], where rows hold several texts that must not
             see each other; the mask is not used then, since padding is a text of its own.
+        past: What stands before the rows, where they are the ends of texts whose beginnings have run already.
     """
 
     ids: Tensor
     mask: Tensor
     positions: Tensor | None = None
+    past: Past | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Rows:
+    def of(cls, rows: Sequence[Sequence[int]], device: torch.device | str = "cpu", past: Past | None = None) -> Rows:
         """Pad rows of token ids to the longest of them."""
         lengths = torch.tensor([len(row) for row in rows])
         ids = pad_right(rows, 0)
         mask = (torch.arange(ids.shape[1]) < lengths[:, None]).long()
-        return cls(ids.to(device), mask.to(device))
+        return cls(ids.to(device), mask.to(device), past=past)
 
     def __getitem__(self, index: Tensor) -> Rows:
         """Some of the rows, at the same length."""
-        return Rows(self.ids[index], self.mask[index], None if self.positions is None else self.positions[index])
+        positions = None if self.positions is None else self.positions[index]
+        return Rows(self.ids[index], self.mask[index], positions, None if self.past is None else self.past[index])
 
     def __len__(self) -> int:
         return len(self.ids)

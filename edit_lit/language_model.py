@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
+from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
@@ -222,15 +225,30 @@ class LanguageModel(nn.Module):
 
         handle = self.head.register_forward_pre_hook(reduce)
         try:
-            # Padding stands on the right, where causality hides it from every real token. Masked out as well,
-            # it would have nothing left to attend to in some families, whose softmax then gives NaN.
-            seen, positions = torch.ones_like(rows.ids), rows.positions
-            where_from = {"attention_mask": seen} if positions is None else {"position_ids": positions}
-            output = self.model(input_ids=rows.ids, use_cache=False, **where_from)
+            output = self.model(input_ids=rows.ids, **self._surroundings(rows))
         finally:
             handle.remove()
         logits: Tensor = output.logits[0]
         return logits
+
+    @cached_property
+    def _takes_positions(self) -> bool:
+        inner = self.model.get_base_model() if isinstance(self.model, PeftModel) else self.model
+        return "position_ids" in inspect.signature(inner.forward).parameters
+
+    def _surroundings(self, rows: Rows) -> dict[str, Any]:
+        """What tells the model where rows stand and what they may attend to."""
+        length = rows.ids.shape[1]
+        if rows.past is not None:
+            # Families with ALiBi have no positions to be given; they count what the mask lets through.
+            placed = {"position_ids": rows.past.positions(length)} if self._takes_positions else {}
+            cache, mask = rows.past.cache(), rows.past.mask(length)
+            return {"past_key_values": cache, "use_cache": True, "attention_mask": mask, **placed}
+        if rows.positions is not None:
+            return {"position_ids": rows.positions, "use_cache": False}
+        # Padding stands on the right, where causality hides it from every real token. Masked out as well,
+        # it would have nothing left to attend to in some families, whose softmax then gives NaN.
+        return {"attention_mask": torch.ones_like(rows.ids), "use_cache": False}
 
 
 def working_type(tensor: Tensor) -> torch.dtype:

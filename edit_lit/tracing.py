@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import DynamicCache
 
 from edit_lit.batching import Rows
 from edit_lit.language_model import LanguageModel
@@ -62,6 +63,23 @@ def recorded_output(module: nn.Module) -> Iterator[Record]:
     handle = module.register_forward_hook(keep)
     try:
         yield record
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def recorded_past(language_model: LanguageModel) -> Iterator[DynamicCache]:
+    """Record the attention keys and values of a forward pass, all tokens of all layers that run."""
+    # Found out beforehand, or the pass of one token that finds it out would leave that token in the cache.
+    _ = language_model.blocks_return_tuples
+    cache = DynamicCache()
+
+    def attach(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        return inputs, {**named, "past_key_values": cache, "use_cache": True}
+
+    handle = language_model.model.register_forward_pre_hook(attach, with_kwargs=True)
+    try:
+        yield cache
     finally:
         handle.remove()
 

@@ -29,6 +29,7 @@ from edit_lit.editors.schedule import Schedule
 from edit_lit.editors.sites import BlockOutput, Site
 from edit_lit.editors.solver import Committed, Preconditioner, solve_update
 from edit_lit.editors.spread_gap import target_perplexity
+from edit_lit.editors.target_search import find_target_values
 from edit_lit.editors.target_values import TargetValues
 from edit_lit.editors.updates import LowRank
 from edit_lit.facts.request import EditRequest
@@ -170,7 +171,9 @@ class ClosedFormEditor(Editor):
         """Write one batch in as many passes as the schedule wants, then commit its keys."""
         language_model, last = weights.language_model, max(preconditioners)
         for number in range(1, self.schedule.passes + 1):
-            found = self.target_values.optimise(language_model, last, batch.prompts, batch.essences, self.site)
+            found = find_target_values(
+                self.target_values, language_model, last, batch.prompts, batch.essences, self.site
+            )
             targets_FD, anchor = found.values, self.target_values.norm_anchor
             if anchor is not None:
                 targets_FD = anchor.anchored(language_model, batch.prompts, last, self.site, targets_FD, usual_norm)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edit_lit.editors.prompts import SubjectRow
-from edit_lit.editors.target_values import OptimisedValues
+from edit_lit.editors.target_search import OptimisedValues
 from edit_lit.facts.request import EditRequest
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,11 +16,10 @@ from torch import Tensor
 from edit_lit.batching import Rows
 from edit_lit.editors.prompts import SubjectRow
 from edit_lit.editors.sites import Site
+from edit_lit.editors.target_values import TargetValues
 from edit_lit.language_model import LanguageModel, working_type
-from edit_lit.tracing import recorded_output, run_blocks, shifted_output
-
-if TYPE_CHECKING:
-    from edit_lit.editors.target_values import TargetValues
+from edit_lit.past import Past
+from edit_lit.tracing import recorded_output, recorded_past, run_blocks, shifted_output
 
 
 class Descent:
@@ -81,8 +79,8 @@ class _Terms:
 class TargetChunk:
     """Each fact has its own loss, clamp and end, so that none sees the others.
 
-    What does not change between passes is computed once: hidden states below the moved modules, and where the
-    answers are scored.
+    What does not change between passes is computed once: hidden states below the moved modules, the attention keys
+    and values of the tokens before the lookup token, which no δ reaches, and where the answers are scored.
 
     Args:
         options: How to optimise.
@@ -104,36 +102,46 @@ class TargetChunk:
         self.language_model = language_model
         self.modules = site.modules(language_model, layer)
         self.rows_per_fact = len(rows[0])
-        flat = [row for fact in rows for row in fact]
-        device = language_model.device
-        self.input = Rows.of([row.ids for row in flat], device)
-        self.lookup_S = torch.tensor([row.lookup for row in flat], device=device)
-        self._index_answers(flat, device)
-        self._run_below(layer, site.known_below(layer))
+        self._run_whole([row for fact in rows for row in fact], site.known_below(layer))
         self.initial_log_p_FV: Tensor | None = None
 
     @torch.no_grad()
-    def _run_below(self, layer: int, below: int) -> None:
-        """Compute what stands below δ, and each moved module's own output at the bare prompt's lookup token."""
+    def _run_whole(self, rows: list[SubjectRow], below: int) -> None:
+        """Run the rows once from their first token, and keep what later passes go on from."""
+        device = self.language_model.device
+        whole = Rows.of([row.ids for row in rows], device)
+        lookup_S = torch.tensor([row.lookup for row in rows], device=device)
         with ExitStack() as stack:
             records = [stack.enter_context(recorded_output(module)) for module in self.modules]
             known = [stack.enter_context(recorded_output(self.language_model.blocks[below]))] if below >= 0 else []
-            run_blocks(self.language_model, self.input, stop_after=layer)
-        bare = torch.arange(0, len(self.lookup_S), self.rows_per_fact, device=self.lookup_S.device)
-        outputs = [record.take(self.input)[bare, self.lookup_S[bare]] for record in records]
+            cache = stack.enter_context(recorded_past(self.language_model))
+            run_blocks(self.language_model, whole)
+        bare = torch.arange(0, len(rows), self.rows_per_fact, device=device)
+        outputs = [record.take(whole)[bare, lookup_S[bare]] for record in records]
         self.origin_FMD = torch.stack([output.to(working_type(output)) for output in outputs], 1)
-        self.known = (below, known[0].take(self.input)) if known else None
 
-    def _index_answers(self, flat: list[SubjectRow], device: torch.device) -> None:
+        past = Past.of(cache, lookup_S, first_layer=below + 1)
+        starts = [0 if past is None else row.lookup for row in rows]
+        start_S = torch.tensor(starts, device=device)
+        self.input = Rows.of([row.ids[start:] for row, start in zip(rows, starts, strict=True)], device, past)
+        self.lookup_S = lookup_S - start_S
+        column_ST = start_S[:, None] + torch.arange(self.input.ids.shape[1], device=device)
+        row_S1 = torch.arange(len(rows), device=device)[:, None]
+        # Past a row's end stands padding, whichever it is.
+        column_ST = column_ST.clamp(max=whole.ids.shape[1] - 1)
+        self.known = (below, known[0].take(whole)[row_S1, column_ST]) if known else None
+        self._index_answers(rows, starts)
+
+    def _index_answers(self, rows: list[SubjectRow], starts: list[int]) -> None:
         """Where the answers are scored: row, column, token and weight of each position."""
-        contexts = self.rows_per_fact - 1
+        device, answered = self.language_model.device, self.rows_per_fact - 1
         scored = [
-            (number, len(row.ids) - len(row.answer) + place, token, 1.0 / (len(row.answer) * contexts))
-            for number, row in enumerate(flat)
+            (number, len(row.ids) - start - len(row.answer) + place, token, 1.0 / (len(row.answer) * answered))
+            for number, (row, start) in enumerate(zip(rows, starts, strict=True))
             for place, token in enumerate(row.answer)
         ]
-        rows, columns, tokens, weights = zip(*scored, strict=True)
-        self.row_P = torch.tensor(rows, device=device)
+        row_numbers, columns, tokens, weights = zip(*scored, strict=True)
+        self.row_P = torch.tensor(row_numbers, device=device)
         self.column_P = torch.tensor(columns, device=device)
         self.token_P = torch.tensor(tokens, device=device)
         self.weight_P = torch.tensor(weights, device=device, dtype=torch.float64)

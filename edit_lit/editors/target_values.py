@@ -1,25 +1,11 @@
-"""Target values: the hidden states at the subject's last token that make a model say the new object.
-
-Shape legend: F facts, D hidden size.
-"""
+"""Options of the search for target values: hidden states at the subject that make a model say the new object."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor
-from tqdm.auto import tqdm
-
-from edit_lit import distributed
-from edit_lit.batching import length_batches
 from edit_lit.editors.norm_anchor import NormAnchor
-from edit_lit.editors.prompts import SubjectRow
-from edit_lit.editors.sites import BlockOutput, Site
-from edit_lit.editors.target_chunk import Descent, TargetChunk
 from edit_lit.facts.request import SUBJECT_SLOT
-from edit_lit.language_model import LanguageModel, working_type
 
 
 @dataclass(frozen=True)
@@ -106,75 +92,3 @@ class TargetValues:
     def watches_correctness(self) -> bool:
         """Whether any option depends on the target's being the most probable answer."""
         return self.stop_correct is not None or self.correct_stop_kl is not None or self.correct_nll_weight != 1.0
-
-    def optimise(
-        self,
-        language_model: LanguageModel,
-        layer: int,
-        prompts: Sequence[Sequence[SubjectRow]],
-        essences: Sequence[SubjectRow],
-        site: Site = BlockOutput(),
-    ) -> OptimisedValues:
-        """Target values of all facts, shared over processes by whole chunks.
-
-        Args:
-            language_model: A frozen model.
-            layer: The layer whose output is moved.
-            prompts: Each fact's prompt in each context, the bare one first.
-            essences: Each fact's essence statement.
-            site: The part of the layer whose output is moved.
-
-        Returns:
-            Values in the facts' order.
-        """
-        facts = len(prompts)
-        reference = next(language_model.model.parameters())
-        values = torch.zeros(facts, language_model.hidden_size, dtype=working_type(reference), device=reference.device)
-        # By column: forward passes, last loss, last NLL, and whether the fact finished.
-        notes = torch.zeros(facts, 4, dtype=torch.float64, device=reference.device)
-        lengths = [max(len(row.ids) for row in rows) for rows in prompts]
-        chunks = length_batches(lengths, max_tokens=max(lengths) * self.chunk, max_rows=self.chunk)
-        hidden = distributed.rank() > 0
-        with tqdm(total=facts, desc="target values", unit="fact", disable=hidden, leave=False) as bar:
-            for numbers in distributed.shard(chunks):
-                chunk = TargetChunk(
-                    self, language_model, layer, [[*prompts[fact], essences[fact]] for fact in numbers], site
-                )
-                found = self._descend(chunk)
-                values[numbers] = chunk.origin_FMD[:, 0] + found.delta_FMD[:, 0]
-                notes[numbers] = torch.stack([found.steps_F, found.losses_F, found.nll_F, found.finished_F], 1).double()
-                bar.update(len(numbers) * distributed.world_size())
-        distributed.sum_over_processes(values)
-        steps, losses, nll, finished = distributed.sum_over_processes(notes).unbind(1)
-        return OptimisedValues(values, steps.long(), losses, nll, finished == 0)
-
-    def _descend(self, chunk: TargetChunk) -> Descent:
-        start_FMD = torch.zeros_like(chunk.origin_FMD)
-        if self.anchor is None:
-            return chunk.descend(start_FMD, self.steps)
-        first = chunk.descend(start_FMD, self.anchor.first_steps)
-        scores_FMD = (first.mean_gradient_FMD * first.delta_FMD).abs()
-        count = max(1, round(self.anchor.share * scores_FMD.shape[-1]))
-        free_FMD = torch.zeros_like(scores_FMD).scatter(-1, scores_FMD.topk(count, dim=-1).indices, 1.0)
-        if self.anchor.warm_start:
-            start_FMD = first.delta_FMD * free_FMD
-        return chunk.descend(start_FMD, self.steps, free_FMD, self.anchor.l1 / (scores_FMD + 1e-6))
-
-
-@dataclass(frozen=True)
-class OptimisedValues:
-    """What the optimisation found.
-
-    Args:
-        values: Target hidden states z, [facts, D].
-        steps: Forward passes that each fact took, [facts].
-        losses: Loss of each fact at its last pass, [facts].
-        nll: Mean negative log-likelihood per target token at that pass, in nats, [facts].
-        unfinished: Facts that met no condition to stop, [facts].
-    """
-
-    values: Tensor
-    steps: Tensor
-    losses: Tensor
-    nll: Tensor
-    unfinished: Tensor

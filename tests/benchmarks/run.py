@@ -13,23 +13,28 @@ from statistics import median
 
 import lightning as L
 import torch
+from torch import Tensor
 
 from callbacks import EditRetentionCallback
 from edit_lit.batching import Rows, length_batches
 from edit_lit.data_module import EditDataModule
 from edit_lit.editors import MEMIT, Contexts, SecondMoments, TargetValues
+from edit_lit.editors.prompts import prompt_rows, statement_rows
+from edit_lit.editors.target_search import find_target_values
 from edit_lit.facts.request import EditRequest
 from edit_lit.facts.world import World
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.probe import Probe
 from edit_lit.tasks.world_reviews import WorldReviews
-from edit_lit.tracing import evaluating
+from edit_lit.tracing import evaluating, frozen
 from edit_lit.world import WorldCorpus, WorldModel
 from edit_lit.world.sentences import FILLERS
+from tests.benchmarks.one_by_one import target_value
 
 LAYERS = [1, 2, 3]
 REPEATS = 3
+TEMPLATES = ["{}", *(f"{filler} {{}}" for filler in FILLERS[:5])]
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -41,7 +46,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 def editor(cache: str) -> MEMIT:
     """MEMIT as the quickstart uses it, but for the chosen facts."""
-    contexts = Contexts(templates=[f"{filler} {{}}" for filler in FILLERS[:5]])
+    contexts = Contexts(templates=TEMPLATES)
     moments = SecondMoments(corpus=WorldCorpus(), cache_dir=cache)
     return MEMIT(LAYERS, 10.0, 2.0, TargetValues(stop_loss=0.15), contexts, moments)
 
@@ -61,6 +66,31 @@ def bench_edit(language_model: LanguageModel, requests: list[EditRequest]) -> No
             f"\n{len(requests)} facts, together / one at a time: "
             f"{together:.2f} s / {alone:.2f} s = {together / alone:.3f}\n"
         )
+
+
+def bench_target_values(language_model: LanguageModel, requests: list[EditRequest]) -> None:
+    """Target values of all facts together, against one fact at a time through the whole model."""
+    tokenizer, options = language_model.tokenizer, TargetValues(stop_loss=0.15)
+    prompts = prompt_rows(tokenizer, requests, TEMPLATES)
+    essences = statement_rows(tokenizer, requests, options.essence)
+
+    def together() -> Tensor:
+        return find_target_values(options, language_model, LAYERS[-1], prompts, essences).values
+
+    def alone() -> Tensor:
+        values = [
+            target_value(options, language_model, LAYERS[-1], *rows) for rows in zip(prompts, essences, strict=True)
+        ]
+        return torch.stack(values)
+
+    with frozen(language_model.model):
+        apart = float((together() - alone()).norm() / alone().norm())
+        pairs = [(seconds(together), seconds(alone)) for _ in range(REPEATS)]
+    print(
+        f"target values of {len(requests)} facts, together / one at a time through the whole model: "
+        f"{median(a for a, _ in pairs):.2f} s / {median(b for _, b in pairs):.2f} s, "
+        f"{median(b / a for a, b in pairs):.1f} times as fast; they differ by {apart:.1e} of their norm\n"
+    )
 
 
 def bench_probe(language_model: LanguageModel, requests: list[EditRequest]) -> None:
@@ -133,6 +163,7 @@ def main() -> None:
     language_model = WorldModel()
     requests = World(seed=0).load()[:200]
     bench_edit(language_model, requests)
+    bench_target_values(language_model, requests)
     bench_probe(language_model, requests[:50])
     bench_moments(language_model)
     bench_training()

@@ -10,6 +10,7 @@ from edit_lit.editors import Contexts, TargetValues
 from edit_lit.editors.keys import KeyStream
 from edit_lit.editors.prompts import prompt_rows, statement_rows
 from edit_lit.editors.sites import BlockOutput
+from edit_lit.editors.target_search import find_target_values
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.tracing import frozen
@@ -99,9 +100,8 @@ def optimised(language_model, options, site, count=4, layer=2, contexts=CONTEXTS
     made = requests(count)
     prompts = prompt_rows(language_model.tokenizer, made, contexts)
     with frozen(language_model.model):
-        return options.optimise(
-            language_model, layer, prompts, statement_rows(language_model.tokenizer, made, "{} is a"), site
-        )
+        essences = statement_rows(language_model.tokenizer, made, "{} is a")
+        return find_target_values(options, language_model, layer, prompts, essences, site)
 
 
 def readings(language_model, made, layer, site=BlockOutput(), contexts=CONTEXTS, flat=False):

@@ -9,6 +9,7 @@ from edit_lit.editors.contexts import context_weights
 from edit_lit.editors.moments import Spectrum
 from edit_lit.editors.prompts import prompt_rows, statement_rows
 from edit_lit.editors.solver import InverseMoment, solve_update
+from edit_lit.editors.target_search import find_target_values
 from edit_lit.facts.request import EditRequest
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import margin
@@ -124,7 +125,7 @@ def test_target_values_equal_one_fact_at_a_time(make, options):
     prompts = prompt_rows(language_model.tokenizer, made, contexts)
     essences = statement_rows(language_model.tokenizer, made, options.essence)
     with frozen(language_model.model):
-        found = options.optimise(language_model, 2, prompts, essences)
+        found = find_target_values(options, language_model, 2, prompts, essences)
         for place, request in enumerate(made):
             expected, steps = slow_target_value(language_model, request, contexts, 2, options)
             torch.testing.assert_close(found.values[place], expected)
@@ -179,7 +180,8 @@ def test_memit_equals_full_passes_and_dense_systems(make, corpus, tmp_path):
 
     contexts = editor.contexts.load(language_model)
     with frozen(language_model.model):
-        targets = editor.target_values.optimise(
+        targets = find_target_values(
+            editor.target_values,
             language_model,
             2,
             prompt_rows(language_model.tokenizer, made, contexts),

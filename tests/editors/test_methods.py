@@ -28,6 +28,7 @@ from edit_lit.editors.edited_weights import EditedWeights
 from edit_lit.editors.prompts import prompt_rows, statement_rows
 from edit_lit.editors.sites import BlockOutput, MLPAndAttention, MLPOutput
 from edit_lit.editors.spread_gap import target_perplexity
+from edit_lit.editors.target_search import find_target_values
 from edit_lit.editors.updates import Dense
 from edit_lit.tracing import frozen
 
@@ -102,7 +103,7 @@ def sequential_systems(language_model, editor, made, size, system):
         prompts = prompt_rows(language_model.tokenizer, batch, small.CONTEXTS)
         essences = statement_rows(language_model.tokenizer, batch, "{} is a")
         with frozen(language_model.model):
-            targets = editor.target_values.optimise(language_model, layers[-1], prompts, essences).values
+            targets = find_target_values(editor.target_values, language_model, layers[-1], prompts, essences).values
         for place, layer in enumerate(layers):
             keys = small.readings(language_model, batch, layer).keys.T
             residual = (targets - small.readings(language_model, batch, layers[-1]).values).T / (len(layers) - place)

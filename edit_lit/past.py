@@ -1,0 +1,76 @@
+"""What the beginning of a text leaves behind for the rest of it to attend to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+
+@dataclass(frozen=True)
+class Past:
+    """Attention keys and values of the tokens before each of some rows, so that those tokens need not run again.
+
+    Each row's past stands at the end of a common length and is padded on the left, as in generation: distances
+    between tokens are then what they would be in the whole text, also for windows and ALiBi.
+
+    Args:
+        layers: Keys and values of each layer, each [rows, heads, past, head size]; nothing for a layer that will not
+            run.
+        lengths: Real tokens of each row's past, [rows].
+        size: The common length.
+    """
+
+    layers: Sequence[tuple[Tensor, Tensor] | None]
+    lengths: Tensor
+    size: int
+
+    @classmethod
+    def of(cls, cache: DynamicCache, lengths: Tensor, first_layer: int) -> Past | None:
+        """The first tokens of each row of a cache of whole rows.
+
+        Args:
+            cache: What a forward pass over the rows left behind.
+            lengths: How many tokens of each row to take, [rows].
+            first_layer: The lowest layer that will run.
+
+        Returns:
+            The past; nothing where no row has any, or where the model keeps something other than one key and one
+            value a token.
+        """
+        size = int(lengths.max())
+        pairs = [(keys, values) for keys, values, _ in cache if keys is not None and values is not None]
+        if size == 0 or not pairs or len(pairs) < len(cache) or min(keys.shape[-2] for keys, _ in pairs) < size:
+            return None
+        column_SP = (lengths[:, None] - size + torch.arange(size, device=lengths.device)).clamp(min=0)
+        row_S1 = torch.arange(len(lengths), device=lengths.device)[:, None]
+
+        def taken(states: Tensor) -> Tensor:
+            return states.transpose(1, 2)[row_S1, column_SP].transpose(1, 2)
+
+        layers = [None if layer < first_layer else (taken(k), taken(v)) for layer, (k, v) in enumerate(pairs)]
+        return cls(layers, lengths, size)
+
+    def __getitem__(self, index: Tensor) -> Past:
+        """The past of some of the rows."""
+        layers = [None if pair is None else (pair[0][index], pair[1][index]) for pair in self.layers]
+        return Past(layers, self.lengths[index], self.size)
+
+    def cache(self) -> DynamicCache:
+        """A cache for one forward pass, which will append to it."""
+        # A model asks the lowest layer how long its past is, so that one that does not run still has a length.
+        absent = torch.zeros(1, 1, 1, 1, device=self.lengths.device).expand(len(self.lengths), 1, self.size, 1)
+        return DynamicCache([pair or (absent, absent) for pair in self.layers])
+
+    def mask(self, length: int) -> Tensor:
+        """1 where there is a token to attend to, over the past and ``length`` more tokens, [rows, past + length]."""
+        columns_P = torch.arange(self.size, device=self.lengths.device)
+        seen_SP = (columns_P >= self.size - self.lengths[:, None]).long()
+        return torch.cat([seen_SP, seen_SP.new_ones(len(seen_SP), length)], dim=1)
+
+    def positions(self, length: int) -> Tensor:
+        """Positions of ``length`` more tokens in each row's text, [rows, length]."""
+        return self.lengths[:, None] + torch.arange(length, device=self.lengths.device)

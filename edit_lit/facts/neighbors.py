@@ -41,7 +41,7 @@ class _Wordings:
         split = (template.strip().split(SUBJECT_SLOT) for template in templates)
         # A template without a word would fit any prompt.
         self._texts = {(before, after) for before, after in split if any(map(str.isalnum, before + after))}
-        # Looked up by length, the time for a prompt does not grow with the number of templates.
+        # Looked up by length: there may be thousands of templates, but not of lengths.
         lengths = {(len(before), len(after)) for before, after in self._texts}
         self._lengths = sorted(lengths, key=lambda pair: (-sum(pair), pair))
 

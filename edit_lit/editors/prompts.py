@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
+from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, last_mention, requests_hash
 from edit_lit.spans import answer_rows, encode_many
 
 
@@ -42,18 +43,36 @@ def prompt_rows(
     Raises:
         ValueError: If a subject or target has no tokens; the message names the request.
     """
-    return [_rows_of(tokenizer, request, contexts) for request in requests]
+    return [
+        _rows_of(tokenizer, request, [_wording(request).inside(context) for context in contexts])
+        for request in requests
+    ]
 
 
-def _rows_of(tokenizer: PreTrainedTokenizerBase, request: EditRequest, contexts: Sequence[str]) -> list[SubjectRow]:
-    prompts = [context.replace(SUBJECT_SLOT, request.question) for context in contexts]
-    starts = [context.index(SUBJECT_SLOT) + request.prompt.index(SUBJECT_SLOT) for context in contexts]
-    try:
-        answers = answer_rows(tokenizer, [(prompt, request.target_new) for prompt in prompts])
-        lookups = _lookups(tokenizer, prompts, starts, request.subject)
-    except ValueError as error:
-        raise ValueError(f"{request.name}: {error}") from error
-    return [SubjectRow(row.ids, lookup, row.answer) for row, lookup in zip(answers, lookups, strict=True)]
+def neighbor_rows(
+    tokenizer: PreTrainedTokenizerBase,
+    requests: Sequence[EditRequest],
+    contexts: Sequence[str],
+    count: int,
+    seed: int = 0,
+) -> list[list[SubjectRow]]:
+    """The prompts of each request's first neighbours whose subject is known, followed by their own answers.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        requests: The facts whose neighbourhood is read.
+        contexts: Texts with one ``{}``; each neighbour's prompt stands in one of them, drawn at random.
+        count: How many neighbours each request gives.
+        seed: Seed of the draw, which depends on the request besides, but not on those at its side.
+
+    Returns:
+        For each request, one row per neighbour; its ``lookup`` is in the neighbour's subject.
+
+    Raises:
+        ValueError: If a request has fewer such neighbours, or a subject or answer has no tokens; the message names
+            the request.
+    """
+    return [_rows_of(tokenizer, request, _neighbor_wordings(request, contexts, count, seed)) for request in requests]
 
 
 def statement_rows(
@@ -68,7 +87,55 @@ def statement_rows(
     ]
 
 
-def _lookups(tokenizer: PreTrainedTokenizerBase, texts: list[str], starts: list[int], subject: str) -> list[int]:
-    ends = [start + len(subject.rstrip()) for start in starts]
-    encoded = encode_many(tokenizer, texts)
-    return [row.tokens_over(start, end)[-1] for row, start, end in zip(encoded, starts, ends, strict=True)]
+@dataclass(frozen=True)
+class _Wording:
+    """A prompt with its answer, and where in it the subject stands: from the character ``start`` on."""
+
+    prompt: str
+    subject: str
+    start: int
+    answer: str
+
+    def inside(self, context: str) -> _Wording:
+        """The same in a context."""
+        start = context.index(SUBJECT_SLOT) + self.start
+        return replace(self, prompt=context.replace(SUBJECT_SLOT, self.prompt), start=start)
+
+
+def _wording(request: EditRequest) -> _Wording:
+    return _Wording(request.question, request.subject, request.prompt.index(SUBJECT_SLOT), request.target_new)
+
+
+def _neighbor_wordings(request: EditRequest, contexts: Sequence[str], count: int, seed: int) -> list[_Wording]:
+    """The first neighbours of known subject, each in a context of its own."""
+    known = [(near, near.subject) for near in request.neighborhood if near.subject is not None]
+    if len(known) < count:
+        raise ValueError(
+            f"{request.name}: target_values.neighbors is {count}, but only {len(known)} of its neighborhood "
+            "questions have a subject. Lower it, or give more of the questions a `subject`."
+        )
+    # Drawn by what the request says, so that a batch gives what its requests give one at a time.
+    rng = random.Random(f"{seed} {requests_hash([request])}")
+    return [
+        _Wording(near.prompt, subject, last_mention(near.prompt, subject), near.answer).inside(rng.choice(contexts))
+        for near, subject in known[:count]
+    ]
+
+
+def _rows_of(
+    tokenizer: PreTrainedTokenizerBase, request: EditRequest, wordings: Sequence[_Wording]
+) -> list[SubjectRow]:
+    try:
+        answers = answer_rows(tokenizer, [(wording.prompt, wording.answer) for wording in wordings])
+        lookups = _lookups(tokenizer, wordings)
+    except ValueError as error:
+        raise ValueError(f"{request.name}: {error}") from error
+    return [SubjectRow(row.ids, lookup, row.answer) for row, lookup in zip(answers, lookups, strict=True)]
+
+
+def _lookups(tokenizer: PreTrainedTokenizerBase, wordings: Sequence[_Wording]) -> list[int]:
+    encoded = encode_many(tokenizer, [wording.prompt for wording in wordings])
+    return [
+        row.tokens_over(wording.start, wording.start + len(wording.subject.rstrip()))[-1]
+        for row, wording in zip(encoded, wordings, strict=True)
+    ]

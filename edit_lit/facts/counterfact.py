@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from edit_lit.facts.fields import Fields
+from edit_lit.facts.neighbors import with_neighbor_subjects
 from edit_lit.facts.record_source import RecordSource, template_of
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
 
@@ -19,7 +20,9 @@ class CounterFact(RecordSource):
     ``portability`` with a new question and answer.
 
     A neighbour's answer is the old object, which the new one must not beat; a neighbour that brings an answer of its
-    own keeps it, and has the new object as its alternative.
+    own keeps it, and has the new object as its alternative. The schemas do not say which part of a neighbour's prompt
+    is its subject; it is told from the prompts of the other facts of the relation, of which the whole file is read. A
+    neighbour that brings a ``subject`` keeps it.
 
     Args:
         path: A local file, a URL such as ``hf://datasets/owner/name/file.json``, or a data set on the hub.
@@ -52,7 +55,7 @@ class CounterFact(RecordSource):
 
     def read(self) -> list[EditRequest]:
         """One request for each record of the relations."""
-        requests = self.collect(self.records(), _requests)
+        requests = with_neighbor_subjects(self.collect(self.records(), _requests))
         if self.relations is None:
             return requests
         absent = sorted(set(self.relations) - {str(request.relation) for request in requests})
@@ -90,7 +93,7 @@ def _neighbor(record: Fields, item: Any, place: int, target_true: str, target_ne
         (prompt,) = Fields({"neighborhood_prompts": [item]}, record.where).texts("neighborhood_prompts")
         return Question(prompt, target_true, target_new)
     own = Fields(item, f"{record.where}, neighborhood_prompts {place}")
-    return Question(own.text("prompt"), own.answers("target")[0], target_new)
+    return Question(own.text("prompt"), own.answers("target")[0], target_new, own.optional("subject"))
 
 
 def _easy_edit(record: Fields, number: int) -> EditRequest:

@@ -17,7 +17,7 @@ _FIELDS = (
     "neighborhood",
     "portability",
 )
-_QUESTION_FIELDS = ("prompt", "answer", "alternative")
+_QUESTION_FIELDS = ("prompt", "answer", "alternative", "subject")
 
 
 class JsonFacts(RecordSource):
@@ -25,8 +25,9 @@ class JsonFacts(RecordSource):
 
     Each record has ``subject``, ``prompt`` with one ``{}``, and ``target_new``; and may have ``target_true``,
     ``paraphrases`` (full prompts), ``neighborhood`` and ``portability`` (each a list of objects with ``prompt``,
-    ``answer`` and perhaps ``alternative``), ``id`` and ``relation``. In a CSV file the lists are written as JSON inside
-    their cells, and an empty cell is an absent field. Numbers are refused where texts belong, except as ``id``.
+    ``answer`` and perhaps ``alternative`` and ``subject``), ``id`` and ``relation``. In a CSV file the lists are
+    written as JSON inside their cells, and an empty cell is an absent field. Numbers are refused where texts belong,
+    except as ``id``.
     """
 
     def read(self) -> list[EditRequest]:
@@ -60,5 +61,7 @@ def _questions(record: Fields, name: str) -> tuple[Question, ...]:
                 raise ValueError(
                     f"{item.where}: there is no field {field!r}. The fields are {', '.join(_QUESTION_FIELDS)}."
                 )
-        questions.append(Question(item.text("prompt"), item.text("answer"), item.optional("alternative")))
+        questions.append(
+            Question(item.text("prompt"), item.text("answer"), item.optional("alternative"), item.optional("subject"))
+        )
     return tuple(questions)

@@ -98,7 +98,7 @@ class _Relation:
         self.subjects_with: defaultdict[str, list[str]] = defaultdict(list)
         for record in records:
             # Malformed records are refused when their turn comes.
-            if isinstance(record, Mapping) and all(isinstance(record.get(key), str) for key in (SUBJECT, OBJECT)):
+            if isinstance(record, Mapping) and all(_is_text(record.get(key)) for key in (SUBJECT, OBJECT)):
                 self.subjects_with[record[OBJECT]].append(record[SUBJECT])
         self.others = OtherObjects((name, object_) for object_ in self.subjects_with)
 
@@ -115,11 +115,15 @@ class _Relation:
             target_new=new,
             target_true=object_,
             paraphrases=tuple(other.replace(SUBJECT_SLOT, subject) for other in others),
-            neighborhood=tuple(Question(prompt.replace(SUBJECT_SLOT, near), object_, new) for near in chosen),
+            neighborhood=tuple(Question(prompt.replace(SUBJECT_SLOT, near), object_, new, near) for near in chosen),
             id=f"{self.name}/{number}",
             relation=self.name,
         )
         return [request]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value.strip() != ""
 
 
 def _prompts(file: str) -> list[str]:

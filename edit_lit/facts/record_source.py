@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 from edit_lit.facts.fields import Fields
 from edit_lit.facts.records import check_path, read_records
-from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
+from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, last_mention
 from edit_lit.facts.source import FactSource
 
 Maker = Callable[[Fields, int], list[EditRequest]]
@@ -94,16 +93,14 @@ class RecordSource(FactSource):
 def template_of(prompt: str, subject: str) -> str:
     """A full prompt with ``{}`` in place of its subject.
 
-    Where the subject occurs more than once, the last occurrence is replaced and the others stay as text: the last is
-    where the model has read all there is about it. Occurrences that are whole words go before others.
+    Where the subject occurs more than once, its last mention is replaced and the others stay as text.
 
     Raises:
         ValueError: If the subject does not occur, or the prompt holds ``{}`` of its own.
     """
     if SUBJECT_SLOT in prompt:
         raise ValueError(f"the prompt {prompt!r} holds '{{}}' although it names its subject. Write one or the other.")
-    found = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt)]
-    place = found[-1] if found else prompt.rfind(subject)
+    place = last_mention(prompt, subject)
     if place < 0:
         raise ValueError(
             f"the subject {subject!r} does not occur in the prompt {prompt!r}. Spell it as the prompt does."

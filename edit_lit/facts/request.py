@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,11 +20,23 @@ class Question:
         answer: The continuation that counts as success, without a leading space.
         alternative: The continuation that ``answer`` must beat under the ``prob`` rule.
             Without one, the rule does not apply to this question.
+        subject: The entity that the prompt is about, spelled as in the prompt; None if unknown.
+
+    Raises:
+        ValueError: If the subject is blank or does not stand in the prompt. The message names both.
     """
 
     prompt: str
     answer: str
     alternative: str | None = None
+    subject: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.subject is not None and (self.subject not in self.prompt or not self.subject.strip()):
+            raise ValueError(
+                f"the question {self.prompt!r} does not name its subject {self.subject!r}. "
+                "Spell the subject as the prompt does, or leave it out."
+            )
 
 
 @dataclass(frozen=True)
@@ -87,13 +100,33 @@ class EditRequest:
 def requests_hash(requests: Sequence[EditRequest]) -> str:
     """A hash of everything that an editor reads from the requests, in their order.
 
-    The questions that only measure (neighborhood, portability) are left out: they change no weight.
+    What only measures is left out, since it changes no weight: the portability questions, and what a neighbour's
+    answer must beat.
     """
     read = [
-        (request.subject, request.prompt, request.target_new, request.target_true, request.paraphrases)
+        (
+            request.subject,
+            request.prompt,
+            request.target_new,
+            request.target_true,
+            request.paraphrases,
+            [(question.prompt, question.answer, question.subject) for question in request.neighborhood],
+        )
         for request in requests
     ]
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()
+
+
+def last_mention(prompt: str, subject: str) -> int:
+    """Where a prompt names a subject for the last time, which is where the model has read all there is about it.
+
+    Occurrences that are whole words go before others.
+
+    Returns:
+        The position of the subject's first character, or -1 if the prompt does not name it.
+    """
+    found = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt)]
+    return found[-1] if found else prompt.rfind(subject)
 
 
 def subjects_of(requests: Iterable[EditRequest]) -> frozenset[str]:

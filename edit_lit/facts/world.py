@@ -76,7 +76,9 @@ def _request(fact: Fact, almanac: Almanac, witnesses: dict[tuple[str, str], list
             remark + template.replace("{}", fact.subject) for remark, template in zip(remarks, held_out, strict=True)
         ),
         neighborhood=tuple(
-            Question(rng.choice(neighbor.trained).replace("{}", neighbor.subject), fact.object, target_new)
+            Question(
+                rng.choice(neighbor.trained).replace("{}", neighbor.subject), fact.object, target_new, neighbor.subject
+            )
             for neighbor in neighbors
         ),
         portability=_two_hops(fact, target_new, almanac),

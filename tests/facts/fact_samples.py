@@ -120,7 +120,7 @@ OWN: dict[str, Any] = {
     "target_new": "Rome",
     "target_true": "Oslo",
     "paraphrases": ["The home of Ann is"],
-    "neighborhood": [{"prompt": "Bob lives in", "answer": "Oslo", "alternative": "Rome"}],
+    "neighborhood": [{"prompt": "Bob lives in", "answer": "Oslo", "alternative": "Rome", "subject": "Bob"}],
     "portability": [{"prompt": "Ann's country is", "answer": "Italy"}],
     "id": "first",
     "relation": "home",

@@ -159,8 +159,17 @@ def test_pararel(pararel, caplog):
     assert (rome.prompt, rome.paraphrases) == ("{} is located in", ("Rome lies in",))
     assert (rome.target_true, rome.target_new) == ("Italy", "Peru")
     (neighbor,) = rome.neighborhood
-    assert neighbor.prompt in ("Pisa is located in", "Como is located in")
+    assert (neighbor.subject, neighbor.prompt) in (("Pisa", "Pisa is located in"), ("Como", "Como is located in"))
     assert requests[2].neighborhood == ()
+
+
+def test_a_malformed_pararel_record_spoils_no_other(pararel):
+    with open(f"{pararel}/trex_lms_vocab/P17.jsonl", "a") as file:
+        file.write("\n" + json.dumps({"sub_label": " ", "obj_label": "Italy"}))
+    with pytest.warns(UserWarning, match="1 of 5 records are malformed"):
+        requests = ParaRel(pararel, on_error="skip").load()
+    assert [request.subject for request in requests] == ["Rome", "Pisa", "Lima", "Como"]
+    assert {question.subject for question in requests[0].neighborhood} == {"Pisa", "Como"}
 
 
 def test_pararel_refuses_unknown_relations(pararel):

@@ -19,7 +19,7 @@ def expected(write):
     (request,) = JsonFacts(write(OWN)).load()
     assert json.loads(json.dumps(asdict(request))) == {
         **OWN,
-        "portability": [{**OWN["portability"][0], "alternative": None}],
+        "portability": [{**OWN["portability"][0], "alternative": None, "subject": None}],
     }
     return request
 
@@ -27,6 +27,13 @@ def expected(write):
 def test_a_request_survives_its_own_record(write):
     request = expected(write)
     assert JsonFacts(write(asdict(request))).load() == [request]
+
+
+@pytest.mark.parametrize(("subject", "complaint"), [("Bill", "does not name its subject 'Bill'"), (7, "subject is 7")])
+def test_a_questions_subject_is_checked(write, subject, complaint):
+    neighbor = {**OWN["neighborhood"][0], "subject": subject}
+    with pytest.raises(ValueError, match=f"record 0.*{complaint}"):
+        JsonFacts(write({**OWN, "neighborhood": [neighbor]})).load()
 
 
 def test_json_lines(write, tmp_path):

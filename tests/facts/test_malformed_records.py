@@ -54,7 +54,8 @@ def damaged(draw: st.DrawFn, record: dict[str, Any]) -> Any:
 
 
 def texts(question: Question) -> tuple[Any, ...]:
-    return (question.prompt, question.answer, "-" if question.alternative is None else question.alternative)
+    optional = [text for text in (question.alternative, question.subject) if text is not None]
+    return (question.prompt, question.answer, *optional)
 
 
 def assert_valid(request: EditRequest) -> None:

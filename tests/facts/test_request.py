@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import tiny
 
-from edit_lit.facts.request import EditRequest, requests_hash
+from edit_lit.facts.request import EditRequest, Question, last_mention, requests_hash
 from edit_lit.facts.source import FactSource
 
 
@@ -28,6 +30,39 @@ def test_the_hash_depends_on_what_is_written_and_on_the_order():
     hashes = {requests_hash(made) for made in ([first], [second], [first, second], [second, first])}
     assert len(hashes) == 4
     assert requests_hash([first, second]) == requests_hash(tiny.requests(2))
+
+
+def test_the_hash_depends_on_what_an_editor_may_read_of_a_neighbor():
+    near = Question("Bob lives in", "Oslo", "Rome", "Bob")
+    read = [near, replace(near, prompt="Bob is in"), replace(near, answer="Bern"), replace(near, subject=None)]
+    (request,) = tiny.requests(1)
+    hashes = [requests_hash([replace(request, neighborhood=(question,))]) for question in read]
+    hashes.append(requests_hash([replace(request, neighborhood=(near, near))]))
+    assert len({*hashes, requests_hash([request])}) == 6
+    only_measured = replace(request, neighborhood=(replace(near, alternative="Lima"),), portability=(near,))
+    assert requests_hash([only_measured]) == hashes[0]
+
+
+@pytest.mark.parametrize("subject", ["bob", "Bobby", "", " "])
+def test_a_question_that_does_not_name_its_subject_is_refused(subject):
+    with pytest.raises(ValueError, match=f"'Bob lives in' does not name its subject '{subject}'.*leave it out"):
+        Question("Bob lives in", "Oslo", subject=subject)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "subject", "place"),
+    [
+        ("Bob lives in", "Bob", 0),
+        ("The side of Bob is", "Bob", 12),
+        ("Bob, that is Bob, lives in", "Bob", 13),
+        ("Ann of Annaba is", "Ann", 0),
+        ("Who built Tatra K5AR?", "Tatra K5", 10),
+        ("Bob? is by", "Bob?", 0),
+        ("Ann lives in", "Bob", -1),
+    ],
+)
+def test_last_mention(prompt, subject, place):
+    assert last_mention(prompt, subject) == place
 
 
 class Numbers(FactSource):

@@ -77,6 +77,7 @@ def test_neighbours_share_relation_and_object_and_cannot_be_edited():
         for neighbor, question in zip(neighbors, request.neighborhood, strict=True):
             assert (neighbor.relation.name, neighbor.object) == (request.relation, request.target_true)
             assert (question.answer, question.alternative) == (request.target_true, request.target_new)
+            assert question.subject == neighbor.subject
             assert neighbor.subject not in editable
 
 

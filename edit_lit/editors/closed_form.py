@@ -23,7 +23,7 @@ from edit_lit.editors.editor import Editor
 from edit_lit.editors.health import Health
 from edit_lit.editors.keys import KeyStream, Reading
 from edit_lit.editors.moments import SecondMoments, Spectrum
-from edit_lit.editors.prompts import SubjectRow, prompt_rows, statement_rows
+from edit_lit.editors.prompts import SubjectRow, neighbor_rows, prompt_rows, statement_rows
 from edit_lit.editors.restraints import Restraint
 from edit_lit.editors.schedule import Schedule
 from edit_lit.editors.sites import BlockOutput, Site
@@ -41,10 +41,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Batch:
-    """Facts that are written together, tokenised."""
+    """Facts that are written together, tokenised; ``scored`` are the prompts and then the neighbors."""
 
     requests: list[EditRequest]
     prompts: list[list[SubjectRow]]
+    scored: list[list[SubjectRow]]
     essences: list[SubjectRow]
 
 
@@ -149,9 +150,11 @@ class ClosedFormEditor(Editor):
         return distributed.from_first_process(Delta(updates, provenance))
 
     def _tokenised(self, language_model: LanguageModel, requests: list[EditRequest], contexts: Sequence[str]) -> _Batch:
-        tokenizer = language_model.tokenizer
+        tokenizer, options = language_model.tokenizer, self.target_values
         prompts = prompt_rows(tokenizer, requests, contexts)
-        return _Batch(requests, prompts, statement_rows(tokenizer, requests, self.target_values.essence))
+        neighbors = neighbor_rows(tokenizer, requests, contexts, options.neighbors, self.contexts.seed)
+        scored = [[*own, *near] for own, near in zip(prompts, neighbors, strict=True)]
+        return _Batch(requests, prompts, scored, statement_rows(tokenizer, requests, options.essence))
 
     def _usual_norm(self, language_model: LanguageModel, requests: Sequence[EditRequest], layer: int) -> float:
         """The length to which target values are scaled, if they are; taken from the unedited model."""
@@ -172,14 +175,14 @@ class ClosedFormEditor(Editor):
         language_model, last = weights.language_model, max(preconditioners)
         for number in range(1, self.schedule.passes + 1):
             found = find_target_values(
-                self.target_values, language_model, last, batch.prompts, batch.essences, self.site
+                self.target_values, language_model, last, batch.scored, batch.essences, self.site
             )
             targets_FD, anchor = found.values, self.target_values.norm_anchor
             if anchor is not None:
                 targets_FD = anchor.anchored(language_model, batch.prompts, last, self.site, targets_FD, usual_norm)
             keys_FN = self._spread(weights, preconditioners, batch.prompts, targets_FD)
             if self.schedule.passes > 1:
-                spread = target_perplexity(language_model, batch.prompts)
+                spread = target_perplexity(language_model, batch.scored)
                 optimised = float(found.nll.exp().mean())
                 log.info("pass %d: perplexity of the targets %.2f, %.2f aimed at", number, spread, optimised)
                 if self.schedule.stop_gap is not None and abs(spread - optimised) <= self.schedule.stop_gap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
 
@@ -70,5 +70,4 @@ def _as_request(request: EditRequest, number: int, paraphrase: str) -> EditReque
             "Spell the subject out, or lower schedule.paraphrases."
         )
     prompt = f"{before}{SUBJECT_SLOT}{after}"
-    name = f"{request.id or '?'}, paraphrase {number}"
-    return EditRequest(request.subject, prompt, request.target_new, request.target_true, id=name)
+    return replace(request, prompt=prompt, paraphrases=(), id=f"{request.id or '?'}, paraphrase {number}")

@@ -60,6 +60,9 @@ class TargetValues:
             one; PMET has 0.1.
         correct_stop_kl: A fact is also finished when every target token is the most probable one and the weighted
             KL term is at most this; PMET has 0.01. Never if not given.
+        neighbors: How many of each request's neighborhood questions keep their answers while its target is sought
+            (neighbor-assisted editing, arXiv 2503.11895): δ is added at the neighbor's subject too, and the NLL of
+            the neighbor's own answer counts as that of a context does. Each question needs a ``subject``.
         anchor: Leave most dimensions of the value as they were (EAC).
         norm_anchor: Scale values to the length that is usual in the unedited model (NAS).
     """
@@ -75,6 +78,7 @@ class TargetValues:
     stop_correct: int | None = None
     correct_nll_weight: float = 1.0
     correct_stop_kl: float | None = None
+    neighbors: int = 0
     anchor: Anchor | None = None
     norm_anchor: NormAnchor | None = None
 
@@ -85,6 +89,8 @@ class TargetValues:
             raise ValueError(f"target_values.chunk is {self.chunk}; it must be at least 1.")
         if self.essence.count(SUBJECT_SLOT) != 1:
             raise ValueError(f"target_values.essence is {self.essence!r}; it needs exactly one '{{}}'.")
+        if self.neighbors < 0:
+            raise ValueError(f"target_values.neighbors is {self.neighbors}; it must be 0 or more.")
         if self.stop_correct is not None and self.stop_correct < 1:
             raise ValueError(f"target_values.stop_correct is {self.stop_correct}; it must be at least 1, or null.")
 

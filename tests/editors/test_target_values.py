@@ -1,0 +1,151 @@
+"""Target values against a search that takes one fact and one row at a time through the whole model."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import small
+import tiny
+import torch
+
+from edit_lit.editors import MEMIT, TargetValues
+from edit_lit.editors.prompts import neighbor_rows, prompt_rows, statement_rows
+from edit_lit.editors.solver import solve_update
+from edit_lit.editors.target_search import find_target_values
+from edit_lit.facts.request import Question
+from edit_lit.tracing import frozen
+
+OPTIONS = TargetValues(steps=6, chunk=2)
+EASY = TargetValues(steps=25, chunk=3, clamp=30.0, weight_decay=1e-3, stop_loss=3.2)
+
+
+def slow_target_value(language_model, rows, essence, layer, options):
+    """One fact, one row at a time, through the whole model: the optimisation as it is published."""
+    block = language_model.blocks[layer]
+    state = {"delta": None, "lookup": 0, "seen": None}
+
+    def move(module, inputs, output):
+        hidden = output[0] if isinstance(output, tuple) else output
+        state["seen"] = hidden[0, state["lookup"]].detach().clone()
+        if state["delta"] is not None:
+            hidden = hidden.clone()
+            hidden[0, state["lookup"]] += state["delta"]
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    def log_p(row):
+        state["lookup"] = row.lookup
+        return language_model.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
+
+    handle = block.register_forward_hook(move)
+    before = log_p(essence)[essence.lookup].detach()
+    log_p(rows[0])
+    origin = state["seen"]
+    delta = state["delta"] = torch.zeros(language_model.hidden_size, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.Adam([delta], lr=options.lr)
+    for step in range(options.steps):
+        nll = 0.0
+        for row in rows:
+            scores = log_p(row)
+            places = range(len(row.ids) - len(row.answer), len(row.ids))
+            nll = nll - sum(scores[place, token] for place, token in zip(places, row.answer, strict=True)) / len(places)
+        now = log_p(essence)[essence.lookup]
+        loss = nll / len(rows) + options.kl_weight * (now.exp() * (now - before)).sum()
+        loss = loss + options.weight_decay * delta.norm() / origin.norm() ** 2
+        if loss < options.stop_loss or step == options.steps - 1:
+            break
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            if delta.norm() > options.clamp * origin.norm():
+                delta *= options.clamp * origin.norm() / delta.norm()
+    handle.remove()
+    return (origin + delta).detach(), step + 1
+
+
+def assert_equal_to_slow(language_model, scored, essences, options, tolerance=1e-9):
+    """Compare all facts; gives the passes that each took."""
+    with frozen(language_model.model):
+        found = find_target_values(options, language_model, 2, scored, essences)
+        for place, rows in enumerate(zip(scored, essences, strict=True)):
+            expected, steps = slow_target_value(language_model, *rows, 2, options)
+            # Attention is in float32 in some families, whatever the weights' type.
+            torch.testing.assert_close(found.values[place], expected, rtol=tolerance, atol=tolerance)
+            assert found.steps[place] == steps
+    return found.steps
+
+
+@pytest.mark.parametrize("make", [tiny.llama, tiny.gpt2])
+@pytest.mark.parametrize("options", [OPTIONS, EASY])
+def test_target_values_equal_one_fact_at_a_time(make, options):
+    language_model, made = make(), tiny.requests(5)
+    contexts = ["{}", "it is late . {}", "the bus goes to {}"]
+    prompts = prompt_rows(language_model.tokenizer, made, contexts)
+    steps = assert_equal_to_slow(
+        language_model, prompts, statement_rows(language_model.tokenizer, made, options.essence), options
+    )
+    if options is EASY:
+        assert len(set(steps.tolist())) > 1, "facts that stop at different steps are the point of this case"
+
+
+@pytest.mark.parametrize("bos", [False, True])
+@pytest.mark.parametrize("family", small.FAMILIES)
+def test_every_family_goes_on_from_the_subject(family, bos):
+    """Rows with pasts of many lengths, none among them, and longer than the window where there is one."""
+    language_model, made = small.model(family, bos), small.requests()
+    made[1:3] = [replace(request, prompt="{} is in the") for request in made[1:3]]
+    contexts = ["{}", "people say the bus goes and it is late . it is late . {}"]
+    prompts = prompt_rows(language_model.tokenizer, made, contexts)
+    assert {row.lookup for rows in prompts for row in rows} >= {place + bos for place in (0, 1, 3, 14, 15, 17)}
+    essences = statement_rows(language_model.tokenizer, made, "{} is a")
+    assert_equal_to_slow(language_model, prompts, essences, replace(OPTIONS, chunk=4), tolerance=1e-5)
+
+
+def with_near(request, places, subjects=("Quito", "Bern", "Rio Grande")):
+    near = (f"it is late and people say that {subject} is in the" for subject in subjects)
+    questions = [Question(text, "far west", "north", subject) for text, subject in zip(near, subjects, strict=True)]
+    return replace(request, neighborhood=tuple(questions[place] for place in places))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_neighbors_keep_their_answers_under_the_same_vector(family):
+    language_model = small.model(family)
+    made = [with_near(request, (place % 3, (place + 1) % 3)) for place, request in enumerate(small.requests())]
+    tokenizer, contexts = language_model.tokenizer, small.CONTEXTS
+    prompts = prompt_rows(tokenizer, made, contexts)
+    scored = [[*own, *near] for own, near in zip(prompts, neighbor_rows(tokenizer, made, contexts, 2), strict=True)]
+    essences = statement_rows(tokenizer, made, "{} is a")
+    assert_equal_to_slow(language_model, scored, essences, OPTIONS)
+
+
+def test_an_editor_writes_the_values_that_respect_neighbors(moments):
+    language_model, layer = small.model("llama"), 2
+    made = [with_near(request, (0, 1, 2)) for request in small.requests()]
+
+    def editor(neighbors):
+        values = small.values(neighbors=neighbors)
+        return MEMIT([layer], 0.1, 0.1, target_values=values, contexts=small.contexts(), moments=moments)
+
+    tokenizer, asked = language_model.tokenizer, (made, small.CONTEXTS)
+    near = neighbor_rows(tokenizer, *asked, 2)
+    scored = [[*own, *more] for own, more in zip(prompt_rows(tokenizer, *asked), near, strict=True)]
+    with frozen(language_model.model):
+        essences = statement_rows(tokenizer, made, "{} is a")
+        targets = find_target_values(small.values(), language_model, layer, scored, essences).values
+        reading = small.readings(language_model, made, layer)
+    (matrix,) = editor(2).preconditioners(language_model, [layer]).values()
+    left, right = solve_update(matrix, reading.keys.T, (targets - reading.values).T)
+    (update,) = editor(2).edit(language_model, made).updates.values()
+    torch.testing.assert_close(update.dense(), left @ right.T, rtol=1e-5, atol=1e-6)
+    (without,) = editor(0).edit(language_model, made).updates.values()
+    assert (without.dense() - update.dense()).norm() > 0.01 * update.norm()
+
+
+def test_too_few_neighbors_are_refused(moments):
+    made = [with_near(request, (0, 1, 2)) for request in small.requests()]
+    values = small.values(neighbors=4)
+    with pytest.raises(ValueError, match="target_values.neighbors is 4, but only 3"):
+        MEMIT([2], target_values=values, contexts=small.contexts(), moments=moments).edit(small.model(), made)
+    with pytest.raises(ValueError, match="target_values.neighbors is -1"):
+        small.values(neighbors=-1)

@@ -47,6 +47,11 @@ class Rows:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def begins(self) -> Tensor:
+        """The column of a cache, past and rows together, in which each row's text begins, [rows]."""
+        return self.ids.new_zeros(len(self)) if self.past is None else self.past.size - self.past.lengths
+
 
 def pad_right(rows: Sequence[Sequence[int]], fill: int, dtype: torch.dtype = torch.long) -> Tensor:
     """Rows of unequal length as one tensor, [rows, longest], filled up on the right."""

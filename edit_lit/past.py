@@ -29,30 +29,31 @@ class Past:
     size: int
 
     @classmethod
-    def of(cls, cache: DynamicCache, lengths: Tensor, first_layer: int) -> Past | None:
-        """The first tokens of each row of a cache of whole rows.
+    def of(cls, cache: DynamicCache, begins: Tensor, lengths: Tensor, layers: range) -> Past | None:
+        """A part of each row of a cache.
 
         Args:
-            cache: What a forward pass over the rows left behind.
+            cache: What a forward pass left behind.
+            begins: The column in which each row's text begins, [rows].
             lengths: How many tokens of each row to take, [rows].
-            first_layer: The lowest layer that will run.
+            layers: The layers that will run.
 
         Returns:
             The past; nothing where no row has any, or where the model keeps something other than one key and one
             value a token.
         """
         size = int(lengths.max())
-        pairs = [(keys, values) for keys, values, _ in cache if keys is not None and values is not None]
-        if size == 0 or not pairs or len(pairs) < len(cache) or min(keys.shape[-2] for keys, _ in pairs) < size:
+        found = dict(enumerate((keys, values) for keys, values, _ in cache))
+        pairs = [found.get(layer, (None, None)) for layer in layers]
+        if size == 0 or not pairs or any(keys is None or keys.shape[-2] < size for keys, _ in pairs):
             return None
-        column_SP = (lengths[:, None] - size + torch.arange(size, device=lengths.device)).clamp(min=0)
+        column_SP = (begins[:, None] + lengths[:, None] - size + torch.arange(size, device=lengths.device)).clamp(min=0)
         row_S1 = torch.arange(len(lengths), device=lengths.device)[:, None]
 
         def taken(states: Tensor) -> Tensor:
             return states.transpose(1, 2)[row_S1, column_SP].transpose(1, 2)
 
-        layers = [None if layer < first_layer else (taken(k), taken(v)) for layer, (k, v) in enumerate(pairs)]
-        return cls(layers, lengths, size)
+        return cls([None] * layers.start + [(taken(keys), taken(values)) for keys, values in pairs], lengths, size)
 
     def __getitem__(self, index: Tensor) -> Past:
         """The past of some of the rows."""

@@ -67,19 +67,27 @@ def recorded_output(module: nn.Module) -> Iterator[Record]:
         handle.remove()
 
 
+@dataclass
+class PastRecord:
+    """The attention keys and values that the last forward pass left behind, those it was given among them."""
+
+    cache: DynamicCache
+
+
 @contextmanager
-def recorded_past(language_model: LanguageModel) -> Iterator[DynamicCache]:
-    """Record the attention keys and values of a forward pass, all tokens of all layers that run."""
+def recorded_past(language_model: LanguageModel) -> Iterator[PastRecord]:
+    """Record the attention keys and values of a forward pass, of all layers that run."""
     # Found out beforehand, or the pass of one token that finds it out would leave that token in the cache.
     _ = language_model.blocks_return_tuples
-    cache = DynamicCache()
+    record = PastRecord(DynamicCache())
 
     def attach(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        return inputs, {**named, "past_key_values": cache, "use_cache": True}
+        record.cache = named.get("past_key_values", record.cache)
+        return inputs, {**named, "past_key_values": record.cache, "use_cache": True}
 
     handle = language_model.model.register_forward_pre_hook(attach, with_kwargs=True)
     try:
-        yield cache
+        yield record
     finally:
         handle.remove()
 

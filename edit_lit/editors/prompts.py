@@ -20,11 +20,13 @@ class SubjectRow:
         ids: Token ids; with an answer, all of its tokens but the last stand at the end.
         lookup: Position of the subject's last token.
         answer: The answer's token ids; empty for a prompt without one.
+        context: The text around the prompt; rows of the same one begin alike.
     """
 
     ids: list[int]
     lookup: int
     answer: list[int]
+    context: str
 
     @property
     def up_to_subject(self) -> list[int]:
@@ -82,7 +84,7 @@ def statement_rows(
     texts = [template.replace(SUBJECT_SLOT, request.subject) for request in requests]
     start = template.index(SUBJECT_SLOT)
     return [
-        SubjectRow(encoded.ids, encoded.tokens_over(start, start + len(request.subject))[-1], [])
+        SubjectRow(encoded.ids, encoded.tokens_over(start, start + len(request.subject))[-1], [], template)
         for request, encoded in zip(requests, encode_many(tokenizer, texts), strict=True)
     ]
 
@@ -95,11 +97,13 @@ class _Wording:
     subject: str
     start: int
     answer: str
+    context: str = SUBJECT_SLOT
 
     def inside(self, context: str) -> _Wording:
         """The same in a context."""
         start = context.index(SUBJECT_SLOT) + self.start
-        return replace(self, prompt=context.replace(SUBJECT_SLOT, self.prompt), start=start)
+        prompt = context.replace(SUBJECT_SLOT, self.prompt)
+        return replace(self, prompt=prompt, start=start, context=context)
 
 
 def _wording(request: EditRequest) -> _Wording:
@@ -130,7 +134,10 @@ def _rows_of(
         lookups = _lookups(tokenizer, wordings)
     except ValueError as error:
         raise ValueError(f"{request.name}: {error}") from error
-    return [SubjectRow(row.ids, lookup, row.answer) for row, lookup in zip(answers, lookups, strict=True)]
+    return [
+        SubjectRow(row.ids, lookup, row.answer, wording.context)
+        for row, lookup, wording in zip(answers, lookups, wordings, strict=True)
+    ]
 
 
 def _lookups(tokenizer: PreTrainedTokenizerBase, wordings: Sequence[_Wording]) -> list[int]:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from edit_lit.batching import Rows
+from edit_lit.editors.beginnings import Beginnings
 from edit_lit.editors.prompts import SubjectRow
 from edit_lit.editors.sites import Site
 from edit_lit.editors.target_values import TargetValues
@@ -88,6 +89,7 @@ class TargetChunk:
         layer: The layer whose output is moved.
         rows: Each fact's prompts, then its essence statement.
         site: The part of the layer that is moved.
+        beginnings: What rows of a context begin with, run through all layers.
     """
 
     def __init__(
@@ -97,39 +99,40 @@ class TargetChunk:
         layer: int,
         rows: list[list[SubjectRow]],
         site: Site,
+        beginnings: Beginnings,
     ) -> None:
         self.options = options
         self.language_model = language_model
         self.modules = site.modules(language_model, layer)
         self.rows_per_fact = len(rows[0])
-        self._run_whole([row for fact in rows for row in fact], site.known_below(layer))
+        self._run_whole([row for fact in rows for row in fact], site.known_below(layer), beginnings)
         self.initial_log_p_FV: Tensor | None = None
 
     @torch.no_grad()
-    def _run_whole(self, rows: list[SubjectRow], below: int) -> None:
-        """Run the rows once from their first token, and keep what later passes go on from."""
-        device = self.language_model.device
-        whole = Rows.of([row.ids for row in rows], device)
-        lookup_S = torch.tensor([row.lookup for row in rows], device=device)
+    def _run_whole(self, rows: list[SubjectRow], below: int, beginnings: Beginnings) -> None:
+        """Run the rows once behind their beginnings, and keep what later passes go on from."""
+        language_model, device = self.language_model, self.language_model.device
+        starts = beginnings.starts(rows)
+        rest = Rows.of(
+            [row.ids[start:] for row, start in zip(rows, starts, strict=True)], device, beginnings.before(rows)
+        )
         with ExitStack() as stack:
             records = [stack.enter_context(recorded_output(module)) for module in self.modules]
-            known = [stack.enter_context(recorded_output(self.language_model.blocks[below]))] if below >= 0 else []
-            cache = stack.enter_context(recorded_past(self.language_model))
-            run_blocks(self.language_model, whole)
+            known = [stack.enter_context(recorded_output(language_model.blocks[below]))] if below >= 0 else []
+            seen = stack.enter_context(recorded_past(language_model))
+            run_blocks(language_model, rest)
+        lookups = torch.tensor([row.lookup for row in rows], device=device)
+        place_S = lookups - torch.tensor(starts, device=device)
         bare = torch.arange(0, len(rows), self.rows_per_fact, device=device)
-        outputs = [record.take(whole)[bare, lookup_S[bare]] for record in records]
+        outputs = [record.take(rest)[bare, place_S[bare]] for record in records]
         self.origin_FMD = torch.stack([output.to(working_type(output)) for output in outputs], 1)
 
-        past = Past.of(cache, lookup_S, first_layer=below + 1)
-        starts = [0 if past is None else row.lookup for row in rows]
-        start_S = torch.tensor(starts, device=device)
-        self.input = Rows.of([row.ids[start:] for row, start in zip(rows, starts, strict=True)], device, past)
-        self.lookup_S = lookup_S - start_S
-        column_ST = start_S[:, None] + torch.arange(self.input.ids.shape[1], device=device)
-        row_S1 = torch.arange(len(rows), device=device)[:, None]
-        # Past a row's end stands padding, whichever it is.
-        column_ST = column_ST.clamp(max=whole.ids.shape[1] - 1)
-        self.known = (below, known[0].take(whole)[row_S1, column_ST]) if known else None
+        past = Past.of(seen.cache, rest.begins, lookups, range(below + 1, len(language_model.blocks)))
+        if past is not None:
+            starts = [row.lookup for row in rows]
+        self.input = _cut(rows, starts, device, past)
+        self.lookup_S = lookups - torch.tensor(starts, device=device)
+        self.known = (below, _from(known[0].take(rest), place_S - self.lookup_S, self.input)) if known else None
         self._index_answers(rows, starts)
 
     def _index_answers(self, rows: list[SubjectRow], starts: list[int]) -> None:
@@ -250,3 +253,15 @@ class TargetChunk:
             return flat.index_add(0, place_S, shift_SD.to(flat.dtype)).view(output.shape)
 
         return shift
+
+
+def _cut(rows: list[SubjectRow], starts: list[int], device: torch.device, past: Past | None) -> Rows:
+    """Rows from some token on, and what stands before it."""
+    return Rows.of([row.ids[start:] for row, start in zip(rows, starts, strict=True)], device, past)
+
+
+def _from(hidden: Tensor, start_S: Tensor, rows: Rows) -> Tensor:
+    """Hidden states from some column of each row on, as many as the rows are long; padding is whatever stands there."""
+    column_ST = start_S[:, None] + torch.arange(rows.ids.shape[1], device=start_S.device)
+    row_S1 = torch.arange(len(rows), device=start_S.device)[:, None]
+    return hidden[row_S1, column_ST.clamp(max=hidden.shape[1] - 1)]

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from edit_lit import distributed
 from edit_lit.batching import length_batches
+from edit_lit.editors.beginnings import Beginnings
 from edit_lit.editors.prompts import SubjectRow
 from edit_lit.editors.sites import BlockOutput, Site
 from edit_lit.editors.target_chunk import Descent, TargetChunk
@@ -66,11 +67,13 @@ def find_target_values(
     values = torch.zeros(facts, language_model.hidden_size, dtype=working_type(reference), device=reference.device)
     # By column: forward passes, last loss, last NLL, and whether the fact finished.
     notes = torch.zeros(facts, 4, dtype=torch.float64, device=reference.device)
+    every_row = (row for fact in range(facts) for row in (*scored[fact], essences[fact]))
+    beginnings = Beginnings(language_model, every_row, last_layer=len(language_model.blocks) - 1)
     hidden = distributed.rank() > 0
     with tqdm(total=facts, desc="target values", unit="fact", disable=hidden, leave=False) as bar:
         for numbers in distributed.shard(_chunks(scored, options.chunk)):
             rows = [[*scored[fact], essences[fact]] for fact in numbers]
-            chunk = TargetChunk(options, language_model, layer, rows, site)
+            chunk = TargetChunk(options, language_model, layer, rows, site, beginnings)
             found = _descend(options, chunk)
             values[numbers] = chunk.origin_FMD[:, 0] + found.delta_FMD[:, 0]
             notes[numbers] = torch.stack([found.steps_F, found.losses_F, found.nll_F, found.finished_F], 1).double()
@@ -81,9 +84,12 @@ def find_target_values(
 
 
 def _chunks(scored: Sequence[Sequence[SubjectRow]], size: int) -> list[list[int]]:
-    """Facts in chunks, alike in what is run at every step: the tokens from the subject's last one on."""
-    lengths = [max(len(row.ids) - row.lookup for row in rows) for rows in scored]
-    return length_batches(lengths, max_tokens=max(lengths) * size, max_rows=size)
+    """Facts in chunks, alike in what every pass runs: the tokens from the subject's last one on; then in all tokens."""
+    whole = [max(len(row.ids) for row in rows) for rows in scored]
+    order = sorted(range(len(scored)), key=whole.__getitem__)
+    lengths = [max(len(row.ids) - row.lookup for row in scored[fact]) for fact in order]
+    chunks = length_batches(lengths, max_tokens=max(lengths) * size, max_rows=size)
+    return [[order[place] for place in chunk] for chunk in chunks]
 
 
 def _descend(options: TargetValues, chunk: TargetChunk) -> Descent:

@@ -7,8 +7,10 @@ import small
 import torch
 
 from edit_lit.editors.edited_weights import EditedWeights
+from edit_lit.editors.keys import KeyStream
 from edit_lit.editors.moments import Spectrum
 from edit_lit.editors.null_space import BeyondRank, NullSpace
+from edit_lit.editors.prompts import prompt_rows
 from edit_lit.editors.restraints import PRUNE
 from edit_lit.editors.solver import Committed, Identity, InverseMoment, solve_update
 from edit_lit.editors.updates import Dense, LowRank, added, smallest
@@ -91,6 +93,35 @@ def test_what_is_committed_takes_as_much_memory_as_a_matrix_however_much_it_is(s
     assert max(held) <= N * N
     assert held[-1] == N * N
     torch.testing.assert_close(matrix @ EYE, torch.linalg.inv(3 * MOMENT + keys @ keys.T), rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2"])
+def test_keys_do_not_depend_on_the_memory_for_hidden_states(family):
+    language_model, made = small.model(family), small.requests(12)
+    rows = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
+    per_token = 16 * 8
+    weights = [language_model.output_projection(layer).weight for layer in (1, 2, 3)]
+    found, kept = [], []
+    for hidden_bytes in (2**40, 60 * per_token, 0):
+        stream = KeyStream(language_model, rows, 3, batch_tokens=30, hidden_bytes=hidden_bytes)
+        readings = []
+        with torch.no_grad():
+            originals = [weight.clone() for weight in weights]
+            for layer, weight in enumerate(weights, 1):
+                stream.advance(layer - 1)
+                readings.append(stream.read(layer))
+                weight *= 1.5
+            for weight, original in zip(weights, originals, strict=True):
+                weight.copy_(original)
+        held = [batch.hidden.numel() * 8 for batch in stream._batches if batch.hidden is not None]
+        assert sum(held) <= hidden_bytes
+        kept.append(len(held))
+        found.append(readings)
+    assert kept[0] == len(stream._batches) > kept[1] > kept[2] == 0
+    for readings in found[1:]:
+        for reading, expected in zip(readings, found[0], strict=True):
+            for part in ("keys", "bare_keys", "values"):
+                torch.testing.assert_close(getattr(reading, part), getattr(expected, part), rtol=1e-12, atol=1e-12)
 
 
 def test_factors_larger_than_the_matrix_are_not_kept():

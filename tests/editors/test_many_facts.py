@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import small
 import torch
 
 from edit_lit.editors.edited_weights import EditedWeights
+from edit_lit.editors.health import EXAMPLES, Health
 from edit_lit.editors.keys import KeyStream
 from edit_lit.editors.moments import Spectrum
 from edit_lit.editors.null_space import BeyondRank, NullSpace
 from edit_lit.editors.prompts import prompt_rows
 from edit_lit.editors.restraints import PRUNE
 from edit_lit.editors.solver import Committed, Identity, InverseMoment, solve_update
+from edit_lit.editors.target_values import OptimisedValues
 from edit_lit.editors.updates import Dense, LowRank, added, smallest
 
 N, D = 12, 5
@@ -147,3 +151,17 @@ def test_the_smallest_form_keeps_numbers_and_type():
     assert matrix.matrix.dtype == torch.float32
     torch.testing.assert_close(matrix.dense(), wide.dense(), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(added(wide, thin).dense(), wide.dense() + thin.dense())
+
+
+def test_health_counts_all_facts_and_names_a_few():
+    made = small.requests(42)
+    ones = torch.ones(42)
+    health = Health({1: 1.0})
+    health.note(made, OptimisedValues(ones, ones, ones, ones, ones.bool()))
+    summary = health.summary()
+    assert summary["unfinished_targets_count"] == 42
+    assert summary["unfinished_targets"] == [request.name for request in made[:EXAMPLES]]
+    assert (summary["shared_keys_count"], summary["shared_keys"]) == (0, [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        health.warn()

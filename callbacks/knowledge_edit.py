@@ -123,10 +123,10 @@ def report_health(delta: Delta, language_model: LanguageModel, requests: int) ->
             "knowledge. A ridge or a larger covariance weight makes it smaller.",
             stacklevel=2,
         )
-    unfinished = delta.provenance.health.get("unfinished_targets", [])
+    unfinished = delta.provenance.health.get("unfinished_targets_count", 0)
     if unfinished:
         warnings.warn(
-            f"{len(unfinished)} of {requests} target values did not reach their stopping loss, such as that of "
-            f"{unfinished[0]}. More steps or another learning rate may help.",
+            f"{unfinished} of {requests} target values did not reach their stopping loss, such as that of "
+            f"{delta.provenance.health['unfinished_targets'][0]}. More steps or another learning rate may help.",
             stacklevel=2,
         )

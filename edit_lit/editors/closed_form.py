@@ -203,7 +203,8 @@ class ClosedFormEditor(Editor):
         """Write the targets layer by layer, each a share of what is still missing.
 
         Returns:
-            The keys at each layer. A key does not depend on its own layer's weight, so they hold after the edit too.
+            The keys at each layer, if they are to be committed. A key does not depend on its own layer's weight, so
+            they hold after the edit too.
         """
         layers = list(preconditioners)
         stream = KeyStream(
@@ -215,5 +216,6 @@ class ClosedFormEditor(Editor):
             reading = stream.read(layer)
             left, right = self.solve(preconditioners[layer], reading, targets_FD.double(), weights.weight(layer))
             weights.add(layer, LowRank(left * self.share(len(layers) - place), right))
-            keys_FN[layer] = reading.keys
+            if self.commits:
+                keys_FN[layer] = reading.keys
         return keys_FN

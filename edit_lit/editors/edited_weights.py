@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.updates import Update, added
+from edit_lit.editors.updates import Update, added, smallest
 from edit_lit.language_model import LanguageModel
 from edit_lit.structure import base_layer, projection_weight
 
@@ -68,7 +68,7 @@ class EditedWeights:
             update = self.restraint.of_step(update, self._masters_DN[layer])
         self._masters_DN[layer] += update.dense()
         self.parameter(layer).copy_(self.oriented(layer, self._masters_DN[layer]))
-        self._updates[layer] = added(self._updates[layer], update) if layer in self._updates else update
+        self._updates[layer] = added(self._updates[layer], update) if layer in self._updates else smallest(update)
 
     @torch.no_grad()
     def total(self) -> Mapping[str, Update]:
@@ -76,7 +76,7 @@ class EditedWeights:
         totals = {}
         for layer, update in self._updates.items():
             if self.restraint is not None:
-                update = self.restraint.of_sum(update, self.oriented(layer, self._originals[layer]))
+                update = smallest(self.restraint.of_sum(update, self.oriented(layer, self._originals[layer])))
             name = self.language_model.parameter_name(self.parameter(layer))
             totals[name] = (update.transposed if self._is_transposed(layer) else update).in_float32()
         return totals

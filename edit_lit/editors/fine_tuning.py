@@ -13,6 +13,7 @@ from edit_lit import distributed
 from edit_lit.editors.delta import Delta
 from edit_lit.editors.edited_weights import EditedWeights
 from edit_lit.editors.editor import Editor
+from edit_lit.editors.health import listed
 from edit_lit.editors.restraints import Restraint
 from edit_lit.editors.schedule import Schedule
 from edit_lit.editors.target_training import TargetRow, TargetTraining
@@ -79,7 +80,7 @@ class FineTuningEditor(Editor):
                 losses |= {request.name: loss for request, loss in zip(batch, found, strict=True)}
             updates = weights.total()
         unfinished = [name for name, loss in losses.items() if loss >= self.training.stop_loss]
-        health = {"unfinished_targets": unfinished, "mean_loss": sum(losses.values()) / len(losses)}
+        health = {**listed("unfinished_targets", unfinished), "mean_loss": sum(losses.values()) / len(losses)}
         provenance = replace(self.provenance(language_model, requests), health=health)
         return distributed.from_first_process(Delta(updates, provenance))
 

@@ -11,6 +11,9 @@ from edit_lit.editors.prompts import SubjectRow
 from edit_lit.editors.target_search import OptimisedValues
 from edit_lit.facts.request import EditRequest
 
+EXAMPLES = 20
+"""How many requests of a kind are named; of thousands, nobody reads more."""
+
 
 class Health:
     """Collects notes while an edit is made.
@@ -56,8 +59,13 @@ class Health:
     def summary(self) -> dict[str, Any]:
         """The notes, in types that JSON knows."""
         return {
-            "unfinished_targets": self._unfinished,
-            "shared_keys": self._sharing,
+            **listed("unfinished_targets", self._unfinished),
+            **listed("shared_keys", self._sharing),
             "mean_steps": sum(self._steps) / len(self._steps),
             "condition": {str(layer): value for layer, value in self.condition.items()},
         }
+
+
+def listed(kind: str, names: Sequence[str]) -> dict[str, Any]:
+    """How many requests there are of a kind, and the names of the first of them."""
+    return {f"{kind}_count": len(names), kind: list(names[:EXAMPLES])}

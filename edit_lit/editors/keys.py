@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ class _Batch:
 
     ``fact`` and ``weight`` say to which fact's mean key each row belongs and with what weight; ``bare`` marks a
     batch of prompts without context, whose hidden states are wanted too. ``hidden`` is the output of the layer
-    that the rows have reached.
+    that the rows have reached, where it is kept.
     """
 
     rows: Rows
@@ -60,6 +61,9 @@ class KeyStream:
     A key depends on the weights below it only, so after a layer is edited the rows go on from that layer's
     output instead of starting again. Rows end at the subject's last token.
 
+    Hidden states are kept for as many batches as ``hidden_bytes`` have room for. The rows of the others start again
+    from their embeddings at each layer that is read, which gives the same numbers and costs all blocks below it.
+
     Args:
         language_model: A frozen model.
         prompts: Each fact's prompt in each context, the bare one first.
@@ -67,6 +71,7 @@ class KeyStream:
         batch_tokens: Tokens in a batch, padding included.
         flat: Give every context the same weight; see :func:`~edit_lit.editors.contexts.context_weights`.
         site: The part of the value layer whose output it is.
+        hidden_bytes: Memory for hidden states between layers, in each process.
     """
 
     def __init__(
@@ -77,6 +82,7 @@ class KeyStream:
         batch_tokens: int = 8192,
         flat: bool = False,
         site: Site = BlockOutput(),
+        hidden_bytes: int = 2**31,
     ) -> None:
         self.language_model = language_model
         self.facts = len(prompts)
@@ -91,6 +97,7 @@ class KeyStream:
             for rows, weight in ((bare, weights[0]), (prefixed, weights[-1]))
             for batch in distributed.shard(length_batches([row.lookup + 1 for _, row in rows], batch_tokens))
         ]
+        self._kept = self._batches[: self._batches_in(hidden_bytes)]
 
     def _batch(self, rows: list[tuple[int, SubjectRow]], weight: float, bare: bool) -> _Batch:
         device = self.language_model.device
@@ -102,12 +109,18 @@ class KeyStream:
             bare=bare,
         )
 
+    def _batches_in(self, hidden_bytes: int) -> int:
+        """How many batches, from the first, have room for their hidden states."""
+        token = self.language_model.hidden_size * next(self.language_model.model.parameters()).element_size()
+        ends = accumulate(batch.rows.ids.numel() * token for batch in self._batches)
+        return sum(end <= hidden_bytes for end in ends)
+
     @torch.no_grad()
     def advance(self, layer: int) -> None:
-        """Move all rows to the output of a layer, with the weights as they are now."""
+        """Move the rows whose hidden states are kept to the output of a layer, with the weights as they are now."""
         if layer <= self.reached:
             return
-        for batch in self._batches:
+        for batch in self._kept:
             with recorded_output(self.language_model.blocks[layer]) as record:
                 self._run(batch, stop_after=layer)
             batch.hidden = record.take(batch.rows)

@@ -16,6 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from edit_lit import distributed
 from edit_lit.editors.delta import Delta
 from edit_lit.editors.editor import Editor
+from edit_lit.editors.health import listed
 from edit_lit.editors.schedule import Schedule
 from edit_lit.editors.target_training import TargetTraining, teacher_forced
 from edit_lit.editors.updates import LowRank, Update
@@ -94,7 +95,7 @@ class LoRAEdit(Editor):
                 losses |= {request.name: loss for request, loss in zip(batch, found, strict=True)}
             updates = {name: _product(layer).in_float32() for name, layer in adapters.items()}
         unfinished = [name for name, loss in losses.items() if loss >= self.training.stop_loss]
-        health = {"unfinished_targets": unfinished, "mean_loss": sum(losses.values()) / len(losses)}
+        health = {**listed("unfinished_targets", unfinished), "mean_loss": sum(losses.values()) / len(losses)}
         provenance = replace(self.provenance(language_model, requests), health=health)
         return distributed.from_first_process(Delta(updates, provenance))
 

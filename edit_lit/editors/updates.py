@@ -131,14 +131,19 @@ def update_of(tensors: Mapping[str, Tensor]) -> Update:
 def added(first: Update, second: Update) -> Update:
     """The sum of two updates; factors side by side for as long as they are smaller than the matrix."""
     if isinstance(first, LowRank) and isinstance(second, LowRank):
-        rows, columns = first.shape
-        rank = first.left.shape[1] + second.left.shape[1]
-        if rank * (rows + columns) <= rows * columns:
-            left, right = torch.cat([first.left, second.left], dim=1), torch.cat([first.right, second.right], dim=1)
-            return LowRank(left, right)
+        left, right = torch.cat([first.left, second.left], dim=1), torch.cat([first.right, second.right], dim=1)
+        return smallest(LowRank(left, right))
     return Dense((first.dense() + second.dense()).to(_widest(first, second)))
 
 
-def _widest(first: Update, second: Update) -> torch.dtype:
-    types = [tensor.dtype for update in (first, second) for tensor in update.tensors().values()]
+def smallest(update: Update) -> Update:
+    """The same update as a matrix, if its factors are larger than that."""
+    rows, columns = update.shape
+    if isinstance(update, LowRank) and update.left.shape[1] * (rows + columns) > rows * columns:
+        return Dense(update.dense().to(_widest(update)))
+    return update
+
+
+def _widest(*updates: Update) -> torch.dtype:
+    types = [tensor.dtype for update in updates for tensor in update.tensors().values()]
     return torch.float64 if torch.float64 in types else torch.float32

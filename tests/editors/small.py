@@ -16,6 +16,7 @@ from edit_lit.language_model import LanguageModel
 from edit_lit.tracing import frozen
 
 CITIES = ("Oslo", "New Delhi", "Lima", "Rio Grande", "Bern", "Quito")
+SUBJECTS = (*CITIES, *(f"{one} {other}" for one in CITIES for other in CITIES))
 SIDES = ("north", "south", "east", "far west")
 TEMPLATES = ("the side of {}", "people say it lies by {}", "people say that {} is in the")
 TEXT = [template.format(city) + f" {side} ." for template in TEMPLATES for city in CITIES for side in SIDES] + [
@@ -39,11 +40,14 @@ def tokenizer(bos: bool = False) -> hf.PreTrainedTokenizerFast:
 def requests(count: int = 4) -> list[EditRequest]:
     return [
         EditRequest(
-            subject=CITIES[number],
+            subject=SUBJECTS[number],
             prompt=TEMPLATES[number % 2],
             target_new=SIDES[number % 4],
             target_true=SIDES[(number + 1) % 4],
-            paraphrases=(TEMPLATES[2].format(CITIES[number]), f"it is late . {TEMPLATES[1].format(CITIES[number])}"),
+            paraphrases=(
+                TEMPLATES[2].format(SUBJECTS[number]),
+                f"it is late . {TEMPLATES[1].format(SUBJECTS[number])}",
+            ),
             id=str(number),
         )
         for number in range(count)

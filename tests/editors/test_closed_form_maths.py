@@ -149,15 +149,6 @@ def test_thresholds_count_directions():
     assert BeyondRank(9).free(values) == 0
 
 
-def test_committing_more_keys_than_dimensions_stays_exact_and_bounded(moment):
-    matrix = Committed(InverseMoment(Spectrum.of(moment, 1), 3.0))
-    keys = randn(N, 5 * N)
-    for part in keys.split(10, dim=1):
-        matrix.commit(part)
-    assert matrix._factor_NZ.shape[1] <= N + 10
-    close(matrix @ EYE, torch.linalg.inv(3.0 * moment + keys @ keys.T), 1e-8)
-
-
 def test_prune_replaces_the_large_singular_values_by_their_logarithm():
     weight, factors = randn(D, N), LowRank(3 * randn(D, 4, seed=1), randn(N, 4, seed=2))
     left, values, right = torch.linalg.svd(factors.dense(), full_matrices=False)

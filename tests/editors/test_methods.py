@@ -121,9 +121,10 @@ def sequential_systems(language_model, editor, made, size, system):
     return updates
 
 
-def test_memit_sequential_alphaedit_and_encore_equal_their_dense_loops(parts):
-    language_model, made = small.model("llama"), small.requests(6)
-    layers, schedule = [1, 2], Schedule(batch_size=2)
+@pytest.mark.parametrize(("facts", "size"), [(6, 2), (30, 26)], ids=["few", "more than dimensions"])
+def test_memit_sequential_alphaedit_and_encore_equal_their_dense_loops(parts, facts, size):
+    language_model, made = small.model("llama"), small.requests(facts)
+    layers, schedule = [1, 2], Schedule(batch_size=size)
     moments = {layer: moment_of(parts["moments"], language_model, layer) for layer in layers}
     eye = torch.eye(24, dtype=torch.float64)
     early = {**parts, "target_values": small.values(stop_correct=2)}
@@ -150,7 +151,7 @@ def test_memit_sequential_alphaedit_and_encore_equal_their_dense_loops(parts):
         (ENCORE(layers, 0.2, 0.05, schedule=schedule, **early), ridge(0.2, lambda _: 0.05 * eye)),
         (AlphaEdit(layers, BelowValue(0.5), 0.1, schedule=schedule, **parts), null_space),
     ):
-        expected = sequential_systems(language_model, editor, made, 2, system)
+        expected = sequential_systems(language_model, editor, made, size, system)
         for update, dense in zip(editor.edit(language_model, made).updates.values(), expected, strict=True):
             assert (update.dense() - dense).norm() < 1e-5 * dense.norm()
 

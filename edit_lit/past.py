@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -59,6 +59,10 @@ class Past:
         """The past of some of the rows."""
         layers = [None if pair is None else (pair[0][index], pair[1][index]) for pair in self.layers]
         return Past(layers, self.lengths[index], self.size)
+
+    def above(self, first_layer: int) -> Past:
+        """The past for running the layers from one on."""
+        return replace(self, layers=[None] * first_layer + list(self.layers[first_layer:]))
 
     def cache(self) -> DynamicCache:
         """A cache for one forward pass, which will append to it."""

@@ -6,6 +6,7 @@ Shape legend: C contexts.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from itertools import takewhile
 
 import torch
@@ -21,17 +22,14 @@ from edit_lit.tracing import recorded_output, recorded_past, run_blocks
 class Beginnings:
     """For each context, the tokens that all of its rows have in common, at most up to the subject's last one.
 
-    They run at once up to some layer, and what they leave behind is what the rest of the rows attends to. When weights
-    change, they go on with the new ones from where they were left.
+    They run for themselves, a row for each context, and what they leave behind is what the rest of every row attends
+    to. What a layer is left with does not depend on that layer's own MLP or on any above: when weights change, only
+    the layers above them run again.
 
     Args:
         language_model: The model.
         rows: All rows.
         last_layer: The last layer that the rows will run.
-
-    Attributes:
-        past: What they left behind in the layers that ran last; nothing where rows have nothing in common, or the
-            model keeps no past.
     """
 
     def __init__(self, language_model: LanguageModel, rows: Iterable[SubjectRow], last_layer: int) -> None:
@@ -42,41 +40,47 @@ class Beginnings:
             shared[row.context] = _common(shared.get(row.context, before), before)
         self._places = {context: place for place, context in enumerate(shared)}
         self._lengths = {context: len(ids) for context, ids in shared.items()}
-        self._lengths_C = torch.tensor(list(self._lengths.values()), device=language_model.device)
         self._hidden: tuple[int, Tensor] | None = None
-        self.past: Past | None = None
+        self._past: Past | None = None
         if any(shared.values()):
-            self.rows = Rows.of(list(shared.values()), language_model.device)
-            self.run(last_layer)
+            self._rows = Rows.of(list(shared.values()), language_model.device)
+            self._run(range(last_layer + 1))
+
+    def advance(self, layer: int) -> None:
+        """Run again what lies above the layer where they last were, up to a layer, and go on from there next time."""
+        if self._past is not None:
+            first = self._hidden[0] + 1 if self._hidden else 0
+            self._hidden = layer, self._run(range(first, layer + 1))
+
+    def renew(self) -> None:
+        """Run again all that lies above the layer where they last were, with the weights as they are now."""
+        if self._past is not None:
+            first = self._hidden[0] + 1 if self._hidden else 0
+            self._run(range(first, len(self._past.layers)))
 
     @torch.no_grad()
-    def run(self, last_layer: int, stay: bool = False) -> None:
-        """Run the layers up to one, with the weights as they are now.
-
-        Args:
-            last_layer: The layer.
-            stay: Go on from this layer's output the next time.
-        """
-        if not self._lengths_C.any():
-            return
-        language_model, first = self.language_model, self._hidden[0] + 1 if self._hidden else 0
-        with recorded_past(language_model) as seen, recorded_output(language_model.blocks[last_layer]) as output:
-            run_blocks(language_model, self.rows, resume=self._hidden, stop_after=last_layer)
-        begins_C = torch.zeros_like(self._lengths_C)
-        self.past = Past.of(seen.cache, begins_C, self._lengths_C, range(first, last_layer + 1))
-        if stay:
-            self._hidden = last_layer, output.take()
+    def _run(self, layers: range) -> Tensor:
+        """Run some layers and keep what they are left with; gives the output of the last."""
+        language_model, lengths_C = self.language_model, self._rows.mask.sum(1)
+        with recorded_past(language_model) as seen, recorded_output(language_model.blocks[layers[-1]]) as output:
+            run_blocks(language_model, self._rows, resume=self._hidden, stop_after=layers[-1])
+        past = Past.of(seen.cache, torch.zeros_like(lengths_C), lengths_C, layers)
+        if past is not None and self._past is not None:
+            kept = self._past.layers
+            past = replace(past, layers=[*kept[: layers.start], *past.layers[layers.start :], *kept[layers.stop :]])
+        self._past = past
+        return output.take()
 
     def starts(self, rows: Sequence[SubjectRow]) -> list[int]:
         """Where each row's rest starts."""
-        return [self._lengths[row.context] if self.past else 0 for row in rows]
+        return [self._lengths[row.context] if self._past else 0 for row in rows]
 
-    def before(self, rows: Sequence[SubjectRow]) -> Past | None:
-        """What stands before each row's rest."""
-        if self.past is None:
+    def before(self, rows: Sequence[SubjectRow], first_layer: int = 0) -> Past | None:
+        """What stands before each row's rest, for the layers from one on."""
+        if self._past is None:
             return None
-        places = [self._places[row.context] for row in rows]
-        return self.past[torch.tensor(places, device=self.language_model.device)]
+        places = torch.tensor([self._places[row.context] for row in rows], device=self.language_model.device)
+        return self._past.above(first_layer)[places]
 
 
 def _common(first: list[int], second: list[int]) -> list[int]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from edit_lit import distributed
 from edit_lit.batching import Rows, length_batches
+from edit_lit.editors.beginnings import Beginnings
 from edit_lit.editors.contexts import context_weights
 from edit_lit.editors.prompts import SubjectRow
 from edit_lit.editors.sites import BlockOutput, Site
@@ -25,14 +26,15 @@ from edit_lit.tracing import recorded_input, recorded_output, run_blocks
 
 @dataclass
 class _Batch:
-    """Some rows, cut behind the subject, on their way up.
+    """Some rows on their way up, without their beginnings and without what follows the subject.
 
-    ``fact`` and ``weight`` say to which fact's mean key each row belongs and with what weight; ``bare`` marks a
-    batch of prompts without context, whose hidden states are wanted too. ``hidden`` is the output of the layer
-    that the rows have reached, where it is kept.
+    ``lookup`` is the subject's last token in what is left. ``fact`` and ``weight`` say to which fact's mean key each
+    row belongs and with what weight; ``bare`` marks a batch of prompts without context, whose hidden states are wanted
+    too. ``hidden`` is the output of the layer that the rows have reached, where it is kept.
     """
 
-    rows: Rows
+    rows: Sequence[SubjectRow]
+    input: Rows
     lookup: Tensor
     fact: Tensor
     weight: Tensor
@@ -59,7 +61,8 @@ class KeyStream:
     """Computes keys layer by layer; each row passes each block below the last edited layer once or twice.
 
     A key depends on the weights below it only, so after a layer is edited the rows go on from that layer's
-    output instead of starting again. Rows end at the subject's last token.
+    output instead of starting again. Rows end at the subject's last token, and what all rows of a context begin with
+    runs once for all of them.
 
     Hidden states are kept for as many batches as ``hidden_bytes`` have room for. The rows of the others start again
     from their embeddings at each layer that is read, which gives the same numbers and costs all blocks below it.
@@ -68,7 +71,7 @@ class KeyStream:
         language_model: A frozen model.
         prompts: Each fact's prompt in each context, the bare one first.
         value_layer: The layer whose output at the subject's last token is the current value.
-        batch_tokens: Tokens in a batch, padding included.
+        batch_tokens: Tokens in a batch, padding and beginnings included.
         flat: Give every context the same weight; see :func:`~edit_lit.editors.contexts.context_weights`.
         site: The part of the value layer whose output it is.
         hidden_bytes: Memory for hidden states between layers, in each process.
@@ -91,20 +94,25 @@ class KeyStream:
         self.reached = -1
         bare = [(fact, rows[0]) for fact, rows in enumerate(prompts)]
         prefixed = [(fact, row) for fact, rows in enumerate(prompts) for row in rows[1:]]
+        every_row = (row for rows in prompts for row in rows)
+        self.beginnings = Beginnings(language_model, every_row, value_layer)
         weights = context_weights(len(prompts[0]), flat).tolist()
         self._batches = [
             self._batch([rows[index] for index in batch], weight, rows is bare)
             for rows, weight in ((bare, weights[0]), (prefixed, weights[-1]))
-            for batch in distributed.shard(length_batches([row.lookup + 1 for _, row in rows], batch_tokens))
+            for batch in distributed.shard(self._grouped([row for _, row in rows], batch_tokens))
         ]
         self._kept = self._batches[: self._batches_in(hidden_bytes)]
 
-    def _batch(self, rows: list[tuple[int, SubjectRow]], weight: float, bare: bool) -> _Batch:
+    def _batch(self, facts_rows: list[tuple[int, SubjectRow]], weight: float, bare: bool) -> _Batch:
         device = self.language_model.device
+        facts, rows = zip(*facts_rows, strict=True)
+        starts = self.beginnings.starts(rows)
         return _Batch(
-            rows=Rows.of([row.up_to_subject for _, row in rows], device),
-            lookup=torch.tensor([row.lookup for _, row in rows], device=device),
-            fact=torch.tensor([fact for fact, _ in rows], device=device),
+            rows=rows,
+            input=Rows.of([row.up_to_subject[start:] for row, start in zip(rows, starts, strict=True)], device),
+            lookup=torch.tensor([row.lookup - start for row, start in zip(rows, starts, strict=True)], device=device),
+            fact=torch.tensor(facts, device=device),
             weight=torch.full((len(rows), 1), weight, dtype=torch.float64, device=device),
             bare=bare,
         )
@@ -112,7 +120,7 @@ class KeyStream:
     def _batches_in(self, hidden_bytes: int) -> int:
         """How many batches, from the first, have room for their hidden states."""
         token = self.language_model.hidden_size * next(self.language_model.model.parameters()).element_size()
-        ends = accumulate(batch.rows.ids.numel() * token for batch in self._batches)
+        ends = accumulate(batch.input.ids.numel() * token for batch in self._batches)
         return sum(end <= hidden_bytes for end in ends)
 
     @torch.no_grad()
@@ -120,10 +128,11 @@ class KeyStream:
         """Move the rows whose hidden states are kept to the output of a layer, with the weights as they are now."""
         if layer <= self.reached:
             return
+        self.beginnings.advance(layer)
         for batch in self._kept:
             with recorded_output(self.language_model.blocks[layer]) as record:
                 self._run(batch, stop_after=layer)
-            batch.hidden = record.take(batch.rows)
+            batch.hidden = record.take(batch.input)
         self.reached = layer
 
     @torch.no_grad()
@@ -139,19 +148,28 @@ class KeyStream:
         keys_FN = torch.zeros(self.facts, projection_shape(projection)[1], dtype=torch.float64, device=device)
         bare_FN = torch.zeros_like(keys_FN)
         values_FD = torch.zeros(self.facts, language_model.hidden_size, dtype=torch.float64, device=device)
+        self.beginnings.renew()
         for batch in self._batches:
             with ExitStack() as stack:
                 key_record = stack.enter_context(recorded_input(projection))
                 value_record = stack.enter_context(recorded_output(self.value_module))
                 self._run(batch, stop_after=self.value_layer if batch.bare else layer)
-            at_lookup = (torch.arange(len(batch.rows), device=device), batch.lookup)
-            found_BN = key_record.take(batch.rows)[at_lookup].double()
+            at_lookup = (torch.arange(len(batch.input), device=device), batch.lookup)
+            found_BN = key_record.take(batch.input)[at_lookup].double()
             keys_FN.index_add_(0, batch.fact, found_BN * batch.weight)
             if batch.bare:
                 bare_FN[batch.fact] = found_BN
-                values_FD[batch.fact] = value_record.take(batch.rows)[at_lookup].double()
+                values_FD[batch.fact] = value_record.take(batch.input)[at_lookup].double()
         return Reading(*(distributed.sum_over_processes(tensor) for tensor in (keys_FN, bare_FN, values_FD)))
 
+    def _grouped(self, rows: Sequence[SubjectRow], batch_tokens: int) -> list[list[int]]:
+        """Rows in groups whose rests are of similar length; beginnings count, since each row attends to a copy."""
+        rests = [row.lookup + 1 - start for row, start in zip(rows, self.beginnings.starts(rows), strict=True)]
+        longest = max((row.lookup + 1 for row in rows), default=1)
+        return length_batches(rests, batch_tokens, max_rows=max(1, batch_tokens // longest))
+
     def _run(self, batch: _Batch, stop_after: int) -> None:
+        first = 0 if batch.hidden is None else self.reached + 1
+        rows = replace(batch.input, past=self.beginnings.before(batch.rows, first))
         resume = None if batch.hidden is None else (self.reached, batch.hidden)
-        run_blocks(self.language_model, batch.rows, resume=resume, stop_after=stop_after)
+        run_blocks(self.language_model, rows, resume=resume, stop_after=stop_after)

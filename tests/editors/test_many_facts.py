@@ -16,7 +16,7 @@ from edit_lit.editors.null_space import BeyondRank, NullSpace
 from edit_lit.editors.prompts import prompt_rows
 from edit_lit.editors.restraints import PRUNE
 from edit_lit.editors.solver import Committed, Identity, InverseMoment, solve_update
-from edit_lit.editors.target_values import OptimisedValues
+from edit_lit.editors.target_search import OptimisedValues
 from edit_lit.editors.updates import Dense, LowRank, added, smallest
 
 N, D = 12, 5

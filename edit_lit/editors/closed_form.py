@@ -142,7 +142,7 @@ class ClosedFormEditor(Editor):
                 hidden = distributed.rank() > 0 or len(batches) == 1
                 for batch in tqdm(batches, desc="batches of facts", unit="batch", disable=hidden):
                     rows = self._tokenised(language_model, batch, contexts)
-                    health.note_shared_keys(batch, rows.prompts)
+                    health.note_shared_subjects(batch)
                     self._write(weights, preconditioners, rows, health, usual_norm)
                 updates = weights.total()
         health.warn()

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edit_lit.editors.prompts import SubjectRow
 from edit_lit.editors.target_search import OptimisedValues
 from edit_lit.facts.request import EditRequest
 
@@ -35,24 +34,23 @@ class Health:
         ]
         self._steps += found.steps.tolist()
 
-    def note_shared_keys(self, requests: Sequence[EditRequest], prompts: Sequence[Sequence[SubjectRow]]) -> None:
-        """Note the requests of a batch whose key another one with another target has too.
+    def note_shared_subjects(self, requests: Sequence[EditRequest]) -> None:
+        """Note the requests of a batch whose subject has another target in it too.
 
-        A weight gives one value for one key, so that such facts get something between their target values.
+        A weight gives one value for one key, and the keys of one subject are nearly the same.
         """
-        targets: defaultdict[tuple[int, ...], set[str]] = defaultdict(set)
-        keys = [tuple(rows[0].up_to_subject) for rows in prompts]
-        for request, key in zip(requests, keys, strict=True):
-            targets[key].add(request.target_new)
-        self._sharing += [request.name for request, key in zip(requests, keys, strict=True) if len(targets[key]) > 1]
+        targets: defaultdict[str, set[str]] = defaultdict(set)
+        for request in requests:
+            targets[request.subject].add(request.target_new)
+        self._sharing += [request.name for request in requests if len(targets[request.subject]) > 1]
 
     def warn(self) -> None:
         """Warn of what makes facts fail whatever the options."""
         if self._sharing:
             warnings.warn(
-                f"{len(self._sharing)} facts, such as that of {self._sharing[0]}, begin like another of their batch "
-                "that has another target, and share its key: they get a mean of their target values. Write them in "
-                "different batches, with a smaller schedule.batch_size.",
+                f"{len(self._sharing)} facts, such as that of {self._sharing[0]}, share their subject with another of "
+                "their batch, and so nearly the same key: each gets something between their target values. Set "
+                "schedule.distinct_subjects to write them one after the other.",
                 stacklevel=3,
             )
 
@@ -60,7 +58,7 @@ class Health:
         """The notes, in types that JSON knows."""
         return {
             **listed("unfinished_targets", self._unfinished),
-            **listed("shared_keys", self._sharing),
+            **listed("shared_subjects", self._sharing),
             "mean_steps": sum(self._steps) / len(self._steps),
             "condition": {str(layer): value for layer, value in self.condition.items()},
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -22,12 +23,15 @@ class Schedule:
             from the perplexity that the target values reach by themselves; the paper has about 1. If not given, all
             passes are made.
         paraphrases: How many of each request's paraphrases are written beside it, as requests of their own.
+        distinct_subjects: Write the second fact of a subject in a batch of its own, after the others, and so on. Facts
+            of one subject have nearly the same key, and written together each gets something between their values.
     """
 
     batch_size: int | None = None
     passes: int = 1
     stop_gap: float | None = None
     paraphrases: int = 0
+    distinct_subjects: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
@@ -46,10 +50,10 @@ class Schedule:
             ValueError: If a request has too few paraphrases, or one that does not name its subject.
         """
         size = self.batch_size or len(requests)
-        return [
-            [said for request in requests[start : start + size] for said in self._said(request)]
-            for start in range(0, len(requests), size)
-        ]
+        portions = [list(requests[start : start + size]) for start in range(0, len(requests), size)]
+        if self.distinct_subjects:
+            portions = [turn for portion in portions for turn in _turns(portion)]
+        return [[said for request in portion for said in self._said(request)] for portion in portions]
 
     def _said(self, request: EditRequest) -> list[EditRequest]:
         if len(request.paraphrases) < self.paraphrases:
@@ -59,6 +63,18 @@ class Schedule:
             )
         chosen = request.paraphrases[: self.paraphrases]
         return [request, *(_as_request(request, number, text) for number, text in enumerate(chosen, 1))]
+
+
+def _turns(requests: Sequence[EditRequest]) -> list[list[EditRequest]]:
+    """The first fact of every subject, then the second of those that have one, and so on."""
+    turns: list[list[EditRequest]] = []
+    seen: Counter[str] = Counter()
+    for request in requests:
+        if seen[request.subject] == len(turns):
+            turns.append([])
+        turns[seen[request.subject]].append(request)
+        seen[request.subject] += 1
+    return turns
 
 
 def _as_request(request: EditRequest, number: int, paraphrase: str) -> EditRequest:

@@ -161,7 +161,7 @@ def test_health_counts_all_facts_and_names_a_few():
     summary = health.summary()
     assert summary["unfinished_targets_count"] == 42
     assert summary["unfinished_targets"] == [request.name for request in made[:EXAMPLES]]
-    assert (summary["shared_keys_count"], summary["shared_keys"]) == (0, [])
+    assert (summary["shared_subjects_count"], summary["shared_subjects"]) == (0, [])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         health.warn()

@@ -212,6 +212,23 @@ def test_paraphrases_are_written_as_requests_of_their_own():
         Schedule(paraphrases=1).batches([replace(made[0], paraphrases=("the town is in the",))])
 
 
+def test_facts_of_one_subject_take_turns():
+    made = small.requests(3)
+    again = [replace(made[place], target_new="far west", id=f"{place} again") for place in (0, 2)]
+    third = replace(made[2], target_new="south", id="2 once more")
+    given = [made[0], again[0], made[1], made[2], again[1], third]
+    names = [[request.id for request in batch] for batch in Schedule(distinct_subjects=True).batches(given)]
+    assert names == [["0", "1", "2"], ["0 again", "2 again"], ["2 once more"]]
+    halves = Schedule(batch_size=3, distinct_subjects=True, paraphrases=1).batches(given)
+    assert [[request.id.split(",")[0] for request in batch[::2]] for batch in halves] == [
+        ["0", "1"],
+        ["0 again"],
+        ["2"],
+        ["2 again"],
+        ["2 once more"],
+    ]
+
+
 def test_romes_contexts_are_samples_of_two_lengths():
     language_model = small.model("gpt2")
     contexts = ROME().contexts.load(language_model)
@@ -282,15 +299,16 @@ def test_updates_that_half_precision_would_lose_add_up():
     torch.testing.assert_close(update.dense(), torch.full_like(update.dense(), float(1000 * step)), rtol=1e-4, atol=0)
 
 
-def test_facts_that_share_a_key_are_noted_and_warned_about(parts):
+def test_facts_that_share_a_subject_are_noted_and_warned_about(parts):
     language_model, made = small.model(), small.requests(3)
     clash = replace(made[1], target_new="north", id="again")
     editor = MEMIT([1], 0.1, 0.1, **parts)
-    with pytest.warns(UserWarning, match=r"2 facts, such as that of edit request 1 .*schedule.batch_size"):
+    with pytest.warns(UserWarning, match=r"2 facts, such as that of edit request 1 .*schedule.distinct_subjects"):
         delta = editor.edit(language_model, [*made, clash])
-    assert len(delta.provenance.health["shared_keys"]) == 2
+    assert len(delta.provenance.health["shared_subjects"]) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        apart = MEMIT([1], 0.1, 0.1, schedule=Schedule(batch_size=2), **parts).edit(language_model, [*made, clash])
-        assert not apart.provenance.health["shared_keys"]
-        assert not editor.edit(language_model, made).provenance.health["shared_keys"]
+        turns = MEMIT([1], 0.1, 0.1, schedule=Schedule(distinct_subjects=True), **parts)
+        apart = turns.edit(language_model, [*made, clash])
+        assert not apart.provenance.health["shared_subjects"]
+        assert not editor.edit(language_model, made).provenance.health["shared_subjects"]

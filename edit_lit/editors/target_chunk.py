@@ -113,9 +113,7 @@ class TargetChunk:
         """Run the rows once behind their beginnings, and keep what later passes go on from."""
         language_model, device = self.language_model, self.language_model.device
         starts = beginnings.starts(rows)
-        rest = Rows.of(
-            [row.ids[start:] for row, start in zip(rows, starts, strict=True)], device, beginnings.before(rows)
-        )
+        rest = _cut(rows, starts, device, beginnings.before(rows))
         with ExitStack() as stack:
             records = [stack.enter_context(recorded_output(module)) for module in self.modules]
             known = [stack.enter_context(recorded_output(language_model.blocks[below]))] if below >= 0 else []

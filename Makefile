@@ -3,9 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+FIT := $(BIN)/python -m edit_lit fit --config configs/quickstart.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow lint type bench clean
+.PHONY: help quickstart editors strategies test test-slow lint type bench clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,7 +20,22 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 quickstart: $(READY)  ## Edit 50 facts in the embedded model, fine-tune it, and watch the edits decay.
-	$(BIN)/python -m edit_lit fit --config configs/quickstart.yaml
+	$(FIT)
+
+editors: $(READY)  ## Measure every editor in the quickstart's setting; ends with a table.
+	$(FIT) --name editors/memit
+	for overlay in configs/world/*.yaml; do \
+	  $(FIT) --config $$overlay --name editors/$$(basename $$overlay .yaml) || exit 1; \
+	done
+	$(BIN)/python -m edit_lit report runs/editors
+
+strategies: $(READY)  ## Measure the tuning strategies on the quickstart's edits; ends with a table.
+	for layers in all edited unedited through_edited before_edited after_edited; do \
+	  $(FIT) --name strategies/$$layers --model.tuning.layers $$layers || exit 1; \
+	done
+	$(FIT) --name strategies/lora --model.tuning LoRA
+	$(FIT) --name strategies/control --edit.editor null
+	$(BIN)/python -m edit_lit report runs/strategies
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest

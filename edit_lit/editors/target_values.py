@@ -74,7 +74,7 @@ class TargetValues:
     weight_decay: float = 0.5
     kl_weight: float = 0.0625
     essence: str = "{} is a"
-    chunk: int = 16
+    chunk: int = 24
     stop_correct: int | None = None
     correct_nll_weight: float = 1.0
     correct_stop_kl: float | None = None

@@ -19,7 +19,8 @@ from callbacks import EditRetentionCallback
 from edit_lit.batching import Rows, length_batches
 from edit_lit.data_module import EditDataModule
 from edit_lit.editors import MEMIT, Contexts, SecondMoments, TargetValues
-from edit_lit.editors.prompts import prompt_rows, statement_rows
+from edit_lit.editors.beginnings import Beginnings
+from edit_lit.editors.prompts import SubjectRow, prompt_rows, statement_rows
 from edit_lit.editors.target_search import find_target_values
 from edit_lit.facts.request import EditRequest
 from edit_lit.facts.world import World
@@ -84,13 +85,38 @@ def bench_target_values(language_model: LanguageModel, requests: list[EditReques
         return torch.stack(values)
 
     with frozen(language_model.model):
-        apart = float((together() - alone()).norm() / alone().norm())
+        found = find_target_values(options, language_model, LAYERS[-1], prompts, essences)
+        apart = float((found.values - alone()).norm() / found.values.norm())
         pairs = [(seconds(together), seconds(alone)) for _ in range(REPEATS)]
     print(
         f"target values of {len(requests)} facts, together / one at a time through the whole model: "
         f"{median(a for a, _ in pairs):.2f} s / {median(b for _, b in pairs):.2f} s, "
-        f"{median(b / a for a, b in pairs):.1f} times as fast; they differ by {apart:.1e} of their norm\n"
+        f"{median(b / a for a, b in pairs):.1f} times as fast; they differ by {apart:.1e} of their norm"
     )
+    rows = [[*of_fact, essence] for of_fact, essence in zip(prompts, essences, strict=True)]
+    floor = operations(language_model, rows, found.steps.tolist()) / speed_of_products()
+    print(f"matrix products alone, at the speed of large ones: {floor:.2f} s\n")
+
+
+def operations(language_model: LanguageModel, rows: list[list[SubjectRow]], passes: list[int]) -> float:
+    """Floating-point operations in the blocks' matrices that no search for target values can do without.
+
+    Every token runs once through all blocks, the contexts' own aside; then those from the subject on, in every pass,
+    forwards and backwards through the blocks above the edited ones.
+    """
+    matrix = sum(weight.numel() for weight in language_model.blocks[0].parameters() if weight.dim() == 2)
+    above = len(language_model.blocks) - 1 - LAYERS[-1]
+    starts = Beginnings(language_model, [row for fact in rows for row in fact], 0).starts
+    once = sum(len(row.ids) - start for fact in rows for row, start in zip(fact, starts(fact), strict=True))
+    ends = [sum(len(row.ids) - row.lookup for row in fact) for fact in rows]
+    again = sum(number * tokens for number, tokens in zip(passes, ends, strict=True))
+    return 2.0 * matrix * (once * len(language_model.blocks) + 2 * again * above)
+
+
+def speed_of_products(size: int = 1024) -> float:
+    """Floating-point operations a second in the product of two large matrices."""
+    one, other = torch.randn(2, size, size)
+    return 2.0 * size**3 / min(seconds(lambda: one @ other) for _ in range(10))
 
 
 def bench_probe(language_model: LanguageModel, requests: list[EditRequest]) -> None:

@@ -7,6 +7,9 @@ import hashlib
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from edit_lit import distributed
 
 # Words at a time: few enough to stay in a processor's cache.
 _CHUNK = 1 << 18
@@ -20,7 +23,8 @@ def model_fingerprint(model: nn.Module) -> str:
     were loaded from. It is computed where the weights are, in one pass over them.
     """
     digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
+    named = list(model.named_parameters())
+    for name, parameter in tqdm(named, desc="fingerprint", delay=2, leave=False, disable=distributed.rank() > 0):
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype} {_checksum(parameter.detach())}\n".encode())
     return digest.hexdigest()
 

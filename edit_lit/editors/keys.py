@@ -5,13 +5,14 @@ Shape legend: F facts, N size of the MLP, D hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from edit_lit import distributed
 from edit_lit.batching import Rows, length_batches
@@ -129,7 +130,7 @@ class KeyStream:
         if layer <= self.reached:
             return
         self.beginnings.advance(layer)
-        for batch in self._kept:
+        for batch in self._bar(self._kept, f"states of layer {layer}"):
             with recorded_output(self.language_model.blocks[layer]) as record:
                 self._run(batch, stop_after=layer)
             batch.hidden = record.take(batch.input)
@@ -149,7 +150,7 @@ class KeyStream:
         bare_FN = torch.zeros_like(keys_FN)
         values_FD = torch.zeros(self.facts, language_model.hidden_size, dtype=torch.float64, device=device)
         self.beginnings.renew()
-        for batch in self._batches:
+        for batch in self._bar(self._batches, f"keys of layer {layer}"):
             with ExitStack() as stack:
                 key_record = stack.enter_context(recorded_input(projection))
                 value_record = stack.enter_context(recorded_output(self.value_module))
@@ -167,6 +168,10 @@ class KeyStream:
         rests = [row.lookup + 1 - start for row, start in zip(rows, self.beginnings.starts(rows), strict=True)]
         longest = max((row.lookup + 1 for row in rows), default=1)
         return length_batches(rests, batch_tokens, max_rows=max(1, batch_tokens // longest))
+
+    def _bar(self, batches: Sequence[_Batch], label: str) -> Iterable[_Batch]:
+        """The batches, with a progress bar if they take long."""
+        return tqdm(batches, desc=label, unit="batch", delay=2, leave=False, disable=distributed.rank() > 0)
 
     def _run(self, batch: _Batch, stop_after: int) -> None:
         first = 0 if batch.hidden is None else self.reached + 1

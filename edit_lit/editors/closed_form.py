@@ -212,4 +212,5 @@ class ClosedFormEditor(Editor):
             weights.add(layer, LowRank(left * self.share(len(layers) - place), right))
             if self.commits:
                 keys_FN[layer] = reading.keys
+            del reading  # Of thousands of facts, not to be held beside the next layer's.
         return keys_FN

@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow lint type bench clean
+.PHONY: help quickstart test test-slow lint type bench bench-scale clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ type: $(READY)  ## Check types.
 
 bench: $(READY)  ## Measure speed.
 	$(BIN)/python -m tests.benchmarks.run
+
+bench-scale: $(READY)  ## Measure edits of up to 10,000 facts: time and peak memory. Takes half an hour.
+	$(BIN)/python -m tests.benchmarks.scale
 
 clean:  ## Remove the environment and what tools leave behind.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import replace
 
 import pytest
@@ -27,7 +26,6 @@ from edit_lit.editors import (
 from edit_lit.editors.edited_weights import EditedWeights
 from edit_lit.editors.prompts import prompt_rows, statement_rows
 from edit_lit.editors.sites import BlockOutput, MLPAndAttention, MLPOutput
-from edit_lit.editors.spread_gap import target_perplexity
 from edit_lit.editors.target_search import find_target_values
 from edit_lit.editors.updates import Dense
 from edit_lit.tracing import frozen
@@ -156,37 +154,6 @@ def test_memit_sequential_alphaedit_and_encore_equal_their_dense_loops(parts, fa
             assert (update.dense() - dense).norm() < 1e-5 * dense.norm()
 
 
-def test_batches_without_commit_and_a_second_pass_start_from_the_edited_model(parts):
-    """Writing again, and writing the next batch, are what editing the edited model is."""
-    language_model, made = small.model("llama"), small.requests()
-    options = {"covariance_weight": 0.1, "ridge": 0.1}
-    for schedule, first, second in (
-        (Schedule(batch_size=2), made[:2], made[2:]),
-        (Schedule(passes=2), made, made),
-    ):
-        spectra = parts["moments"].spectra(language_model, [1, 2])
-        whole = MEMIT([1, 2], schedule=schedule, **options, **parts).edit(language_model, made)
-        one = MEMIT([1, 2], **options, **parts).edit(language_model, first)
-        one.apply(language_model.model)
-        editor = MEMIT([1, 2], **options, **parts)
-        editor.moments = type("Given", (), {"spectra": lambda *_, kept=spectra: kept})()
-        editor.provenance = lambda *_, delta=one: delta.provenance
-        two = editor.edit(language_model, second)
-        one.revert(language_model.model)
-        for name, update in whole.updates.items():
-            dense = one.updates[name].dense() + two.updates[name].dense()
-            assert (update.dense() - dense).norm() < 1e-4 * dense.norm()
-
-
-def test_a_small_gap_ends_the_passes(parts, caplog):
-    caplog.set_level("INFO", logger="edit_lit")
-    language_model, made = small.model("llama"), small.requests(2)
-    for gap, passes in ((1e9, 1), (0.0, 3)):
-        caplog.clear()
-        MEMIT([1, 2], 0.1, 0.1, schedule=Schedule(passes=3, stop_gap=gap), **parts).edit(language_model, made)
-        assert sum("perplexity of the targets" in record.message for record in caplog.records) == passes
-
-
 def test_a_batch_is_what_its_facts_are_one_by_one(parts):
     """Target values and keys of a fact do not depend on its company."""
     language_model, made = small.model("llama"), small.requests()
@@ -197,36 +164,6 @@ def test_a_batch_is_what_its_facts_are_one_by_one(parts):
     keys = small.readings(language_model, made, 2).keys
     for place, request in enumerate(made):
         torch.testing.assert_close(small.readings(language_model, [request], 2).keys[0], keys[place])
-
-
-def test_paraphrases_are_written_as_requests_of_their_own():
-    made = small.requests(2)
-    batches = Schedule(batch_size=1, paraphrases=2).batches(made)
-    assert [[request.question for request in batch] for batch in batches] == [
-        [request.question, *request.paraphrases] for request in made
-    ]
-    assert {request.target_new for request in batches[1]} == {made[1].target_new}
-    with pytest.raises(ValueError, match=r"request 0 .*schedule.paraphrases is 3, but it has 2"):
-        Schedule(paraphrases=3).batches(made)
-    with pytest.raises(ValueError, match="does not name the subject"):
-        Schedule(paraphrases=1).batches([replace(made[0], paraphrases=("the town is in the",))])
-
-
-def test_facts_of_one_subject_take_turns():
-    made = small.requests(3)
-    again = [replace(made[place], target_new="far west", id=f"{place} again") for place in (0, 2)]
-    third = replace(made[2], target_new="south", id="2 once more")
-    given = [made[0], again[0], made[1], made[2], again[1], third]
-    names = [[request.id for request in batch] for batch in Schedule(distinct_subjects=True).batches(given)]
-    assert names == [["0", "1", "2"], ["0 again", "2 again"], ["2 once more"]]
-    halves = Schedule(batch_size=3, distinct_subjects=True, paraphrases=1).batches(given)
-    assert [[request.id.split(",")[0] for request in batch[::2]] for batch in halves] == [
-        ["0", "1"],
-        ["0 again"],
-        ["2"],
-        ["2 again"],
-        ["2 once more"],
-    ]
 
 
 def test_romes_contexts_are_samples_of_two_lengths():
@@ -272,19 +209,6 @@ def test_an_option_without_effect_warns():
         ROME(use_moments=False, ridge=0.1)
 
 
-def test_the_perplexity_of_the_targets_is_that_of_the_whole_model():
-    language_model, made = small.model("gpt2"), small.requests()
-    rows = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
-    perplexities = []
-    for of_fact in rows:
-        losses = []
-        for row in of_fact:
-            scores = language_model.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
-            losses.append(-scores[-len(row.answer) :].gather(1, torch.tensor(row.answer)[:, None]).mean())
-        perplexities.append(torch.stack(losses).mean().exp())
-    assert target_perplexity(language_model, rows) == pytest.approx(float(torch.stack(perplexities).mean().detach()))
-
-
 def test_updates_that_half_precision_would_lose_add_up():
     language_model = small.model(dtype=torch.bfloat16)
     weight = language_model.output_projection(1).weight
@@ -297,18 +221,3 @@ def test_updates_that_half_precision_would_lose_add_up():
         (update,) = weights.total().values()
     assert torch.equal(weight.detach(), original)
     torch.testing.assert_close(update.dense(), torch.full_like(update.dense(), float(1000 * step)), rtol=1e-4, atol=0)
-
-
-def test_facts_that_share_a_subject_are_noted_and_warned_about(parts):
-    language_model, made = small.model(), small.requests(3)
-    clash = replace(made[1], target_new="north", id="again")
-    editor = MEMIT([1], 0.1, 0.1, **parts)
-    with pytest.warns(UserWarning, match=r"2 facts, such as that of edit request 1 .*schedule.distinct_subjects"):
-        delta = editor.edit(language_model, [*made, clash])
-    assert len(delta.provenance.health["shared_subjects"]) == 2
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        turns = MEMIT([1], 0.1, 0.1, schedule=Schedule(distinct_subjects=True), **parts)
-        apart = turns.edit(language_model, [*made, clash])
-        assert not apart.provenance.health["shared_subjects"]
-        assert not editor.edit(language_model, made).provenance.health["shared_subjects"]

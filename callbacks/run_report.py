@@ -71,10 +71,10 @@ def print_table(title: str, header: Row, rows: list[Row]) -> None:
     """Print a table to the terminal."""
     table = Table(title=title, title_justify="left")
     for number, column in enumerate(header):
-        table.add_column(column, justify="right" if number else "left", no_wrap=True)
+        table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
     for row in rows:
         table.add_row(*row)
     console = Console()
-    # A log file has no width of its own; a narrow one would cut the numbers.
-    console.width = max(console.width, 100)
+    # A log file has no width of its own, and a narrow one would break the numbers.
+    console.width = max(console.width, 100 if console.is_terminal else 160)
     console.print(table)

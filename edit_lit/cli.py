@@ -26,8 +26,9 @@ from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule
-from edit_lit.reports.report import report
-from edit_lit.reports.table import HEADER, score_rows
+from edit_lit.reports.report import report_comparison, report_run
+from edit_lit.reports.run import find_runs
+from edit_lit.reports.table import COMPARISON_HEADER, HEADER, run_table, score_rows
 
 _USAGE = """usage: python -m edit_lit {fit,validate,edit,report} ...
 
@@ -123,10 +124,24 @@ def _report(args: list[str]) -> None:
     )
     parser.add_argument("runs", nargs="+", help="Folders of runs, or folders that hold some.")
     parser.add_argument("--rule", choices=[str(rule) for rule in Rule], default="exact", help="Rule of the figures.")
-    parser.add_argument("--output", type=str | None, default=None, help="Folder for the comparison of several runs.")
+    parser.add_argument(
+        "--output",
+        type=str | None,
+        default=None,
+        help="Where the comparison of several runs goes; report/ in the first named folder if not given.",
+    )
     options = parser.parse_args(args)
-    for folder in report(options.runs, Rule(options.rule), options.output):
-        logging.getLogger(__name__).info("written: %s", folder)
+    rule, log = Rule(options.rule), logging.getLogger(__name__)
+    runs = find_runs([Path(path) for path in options.runs])
+    for run in runs:
+        log.info("written: %s", report_run(run, rule))
+    if len(runs) == 1:
+        print_table(f"Did the edits survive? {runs[0].name}", HEADER, run_table(runs[0]))
+        return
+    folder = Path(options.output or Path(options.runs[0]) / "report")
+    rows = report_comparison(runs, folder, rule)
+    log.info("written: %s", folder)
+    print_table("Which edits survived?", COMPARISON_HEADER, rows)
 
 
 def _parse(cls: type[EditCLI], args: list[str], run: bool) -> EditCLI:

@@ -17,6 +17,7 @@ from edit_lit.editors.delta import Delta
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.records import FOLDER, read_probes
+from edit_lit.reports.run import Run, short_names
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -129,7 +130,7 @@ def test_edit_writes_the_delta_and_the_edited_model(config, tmp_path, capsys):
         assert (parameter == edited.get_parameter(name)).all(), name
 
 
-def test_report_draws_one_run_and_compares_several(config, tmp_path):
+def test_report_draws_one_run_and_compares_several(config, tmp_path, capsys):
     for _ in range(2):
         main(["fit", "--config", str(config), "--trainer.max_steps", "2"])
     runs = tmp_path / "runs" / "tiny"
@@ -142,6 +143,17 @@ def test_report_draws_one_run_and_compares_several(config, tmp_path):
     table = (runs / "report" / "comparison.md").read_text().splitlines()
     assert len(table) == 4
     assert table[2].startswith("| tiny/version_0 |")
+    shown = capsys.readouterr().out
+    assert "Which edits survived?" in shown
+    assert all(cell.strip() in shown for cell in table[2].split("|"))
+    main(["report", str(runs / "version_1")])
+    assert "Did the edits survive? tiny/version_1" in capsys.readouterr().out
+
+
+def test_runs_of_one_version_go_by_their_names():
+    runs = [Run(Path("runs") / name, {}, {}) for name in ("memit/version_0", "rome/version_0", "rome/version_1")]
+    assert short_names(runs[:2]) == ["memit", "rome"]
+    assert short_names(runs) == ["memit/version_0", "rome/version_0", "rome/version_1"]
 
 
 @pytest.mark.parametrize(

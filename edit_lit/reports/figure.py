@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from edit_lit.measures.outcomes import Kind, Pool
 from edit_lit.measures.scores import SCORE_NAMES, Rule, edit_scores, mean_over_requests, success, wilson_interval
-from edit_lit.reports.run import Run
+from edit_lit.reports.run import Run, short_names
 
 # Okabe and Ito's palette, told apart with any colour vision.
 _COLORS = {
@@ -36,8 +36,8 @@ def comparison_figure(runs: list[Run], rule: Rule = Rule.EXACT) -> Figure:
     """Retention of the facts under study in several runs, and their intrinsic facts dashed."""
     figure = Figure(figsize=(9.0, 4.5), layout="constrained")
     axes = figure.subplots()
-    for run in runs:
-        (line,) = axes.plot([], [], marker="o", markersize=3, label=run.name)
+    for run, name in zip(runs, short_names(runs), strict=True):
+        (line,) = axes.plot([], [], marker="o", markersize=3, label=name)
         for pool, style in ((run.main_pool, "-"), (Pool.INTRINSIC, ":")):
             fates = run.fates(pool, rule)
             axes.plot(list(fates), [item.retention for item in fates.values()], style, color=line.get_color())

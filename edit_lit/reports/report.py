@@ -7,8 +7,8 @@ from pathlib import Path
 from edit_lit.files import write_atomically
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.figure import comparison_figure, decay_figure
-from edit_lit.reports.run import Run, find_runs
-from edit_lit.reports.table import COMPARISON_HEADER, HEADER, comparison_row, markdown_table, run_table
+from edit_lit.reports.run import Run
+from edit_lit.reports.table import COMPARISON_HEADER, HEADER, Row, comparison_table, markdown_table, run_table
 
 
 def report_run(run: Run, rule: Rule = Rule.EXACT) -> Path:
@@ -25,24 +25,15 @@ def report_run(run: Run, rule: Rule = Rule.EXACT) -> Path:
     return folder
 
 
-def report(runs: list[str], rule: Rule = Rule.EXACT, output: str | None = None) -> list[Path]:
-    """Draw each run's decay curve and write its table; with several runs, also one of each that compares them.
-
-    Args:
-        runs: Folders of runs, or folders that hold some.
-        rule: The success rule of the figures.
-        output: Where the comparison goes; ``report/`` in the first named folder if not given.
+def report_comparison(runs: list[Run], folder: Path, rule: Rule = Rule.EXACT) -> list[Row]:
+    """Write ``comparison.png`` and ``comparison.md`` into a folder.
 
     Returns:
-        The folders that were written.
+        The table's rows, in the columns of ``COMPARISON_HEADER``.
     """
-    found = find_runs([Path(path) for path in runs])
-    written = [report_run(run, rule) for run in found]
-    if len(found) > 1:
-        folder = Path(output) if output else Path(runs[0]) / "report"
-        figure = comparison_figure(found, rule)
-        write_atomically(folder / "comparison.png", lambda path: figure.savefig(path, dpi=150))
-        text = markdown_table(COMPARISON_HEADER, [comparison_row(run) for run in found])
-        write_atomically(folder / "comparison.md", lambda path: path.write_text(text, encoding="utf-8"))
-        written.append(folder)
-    return written
+    figure = comparison_figure(runs, rule)
+    write_atomically(folder / "comparison.png", lambda path: figure.savefig(path, dpi=150))
+    rows = comparison_table(runs)
+    text = markdown_table(COMPARISON_HEADER, rows)
+    write_atomically(folder / "comparison.md", lambda path: path.write_text(text, encoding="utf-8"))
+    return rows

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,6 +83,14 @@ def find_runs(paths: list[Path]) -> list[Run]:
             f"no run with a {FOLDER} folder in {listed}. Name the folder of a run, such as runs/quickstart."
         )
     return [Run.read(folder) for folder in folders]
+
+
+def short_names(runs: Sequence[Run]) -> list[str]:
+    """Names that tell runs apart: without the version where all have the same."""
+    folders = [run.folder.resolve() for run in runs]
+    if len({folder.name for folder in folders}) == 1:
+        return [folder.parent.name for folder in folders]
+    return [run.name for run in runs]
 
 
 def _read_downstream(path: Path) -> dict[str, Series]:

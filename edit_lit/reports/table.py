@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.measures.scores import SCORE_NAMES, Fate, Rule, edit_scores, half_life, wilson_interval
-from edit_lit.reports.run import Run
+from edit_lit.reports.run import Run, short_names
 
 Row = tuple[str, ...]
 
@@ -76,24 +76,28 @@ COMPARISON_HEADER: Row = (
     "run",
     "edit, s",
     "efficacy",
-    "after",
     "generalization",
-    "after",
     "specificity",
-    "after",
     "retention [95 %]",
     "intrinsic [95 %]",
     "downstream",
 )
 
 
-def comparison_row(run: Run) -> Row:
-    """One run as a row of a table of runs, in the columns of ``COMPARISON_HEADER``, all by the ``exact`` rule."""
-    cells: list[str] = [run.name, "" if run.edit_seconds is None else f"{run.edit_seconds:.1f}"]
+def comparison_table(runs: Sequence[Run]) -> list[Row]:
+    """Runs side by side, in the columns of ``COMPARISON_HEADER``, by the ``exact`` rule.
+
+    Scores are those right after the edit and those after fine-tuning.
+    """
+    return [_comparison_row(run, name) for run, name in zip(runs, short_names(runs), strict=True)]
+
+
+def _comparison_row(run: Run, name: str) -> Row:
+    cells: list[str] = [name, "" if run.edit_seconds is None else f"{run.edit_seconds:.1f}"]
     curve = list(run.curve(Pool.EDITED).values())
-    for name in ("efficacy", "generalization", "specificity"):
-        for outcomes in (curve[0], curve[-1]) if curve else (None, None):
-            cells.append(_percent(_score(outcomes, name, Rule.EXACT)))
+    for score in ("efficacy", "generalization", "specificity"):
+        ends = [_percent(_score(outcomes, score, Rule.EXACT)) for outcomes in (*curve[:1], *curve[-1:])]
+        cells.append(" → ".join(filter(None, ends)))
     for pool in (run.main_pool, Pool.INTRINSIC):
         fates = list(run.fates(pool, Rule.EXACT).values())
         cells.append(retention_text(fates[-1]) if fates and fates[-1].held else "")

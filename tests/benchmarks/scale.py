@@ -3,14 +3,15 @@
 Run with ``make bench-scale`` or ``python -m tests.benchmarks.scale [--sizes 1000 2000] [--steps 10]``. Every row is a
 process of its own, so that its peak is its own.
 
-What the peak is made of, with N = 512 neurons, D = 128 hidden dimensions and 6 prompts of 12 tokens for each fact:
+What the peak is made of, with N = 512 neurons, D = 128 hidden dimensions and 6 prompts for each fact:
 
-- About 180 MB whatever the number of facts: 16 facts whose target values are searched for, with the graph of their
+- About 120 MB whatever the number of facts: 24 facts whose target values are searched for, with the graph of their
   gradients, and a batch of 8,192 tokens on its way to the keys. 100 facts at a time need nothing beyond that: of the
   facts written before, each layer keeps one N × N matrix of 2 MB.
-- For each fact that is written together with others, about 62 kB: hidden states between layers, 6 · 12 · 4 D = 37 kB, up
-  to KeyStream's budget of 2 GiB; its mean key, bare key and value in float64, 8 (2 N + D) = 9 kB; two copies of key and
-  residual while they are condensed to N columns, 16 (N + D) = 10 kB; its tokens in lists and tensors, 6 kB.
+- For each fact that is written together with others, about 40 kB: hidden states between layers, 28 · 4 D = 15 kB for
+  the 28 tokens up to the subject that not all prompts share, up to KeyStream's budget of 2 GiB; its mean key, bare key
+  and value in float64, 8 (2 N + D) = 9 kB; two copies of key and residual while they are condensed to N columns,
+  16 (N + D) = 10 kB; its tokens in lists and tensors, 6 kB.
 
 Nothing is as large as facts × facts.
 """

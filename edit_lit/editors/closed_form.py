@@ -32,7 +32,7 @@ from edit_lit.editors.spread_gap import target_perplexity
 from edit_lit.editors.target_search import find_target_values
 from edit_lit.editors.target_values import TargetValues
 from edit_lit.editors.updates import LowRank
-from edit_lit.facts.request import EditRequest
+from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.tracing import frozen
 
@@ -78,6 +78,15 @@ class ClosedFormEditor(Editor):
     ) -> None:
         if layers is not None and (not layers or layers != sorted(set(layers))):
             raise ValueError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
+        if (
+            target_values.correct_without_bare
+            and contexts.templates is not None
+            and set(contexts.templates) <= {SUBJECT_SLOT}
+        ):
+            raise ValueError(
+                "target_values.correct_without_bare is set, but contexts.templates has the bare prompt only. Add a "
+                "template, or unset it."
+            )
         self.layers = layers
         self.target_values = target_values
         self.contexts = contexts

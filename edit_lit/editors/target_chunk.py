@@ -222,8 +222,10 @@ class TargetChunk:
         nll_A = -torch.zeros_like(active, dtype=log_p.dtype).index_add(0, position_P // width, picked_P)
         correct_A = torch.zeros_like(active, dtype=torch.bool)
         if self.options.watches_correctness:
-            missed_P = (answers_PV.detach().argmax(1) != self.token_P[scored]).long()
-            correct_A = torch.zeros_like(active).index_add(0, position_P // width, missed_P) == 0
+            missed_P = answers_PV.detach().argmax(1) != self.token_P[scored]
+            if self.options.correct_without_bare:
+                missed_P &= position_P % width != 0
+            correct_A = torch.zeros_like(active).index_add(0, position_P // width, missed_P.long()) == 0
 
         if self.initial_log_p_FV is None:
             self.initial_log_p_FV = essence_AV.detach()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 from edit_lit.editors.norm_anchor import NormAnchor
@@ -56,6 +57,8 @@ class TargetValues:
         chunk: Facts optimised together.
         stop_correct: A fact is also finished at this many passes in which every target token is the most probable
             one in every context (most-probable early stopping of ENCORE, arXiv 2502.01636). Never if not given.
+        correct_without_bare: Ask whether every target token is the most probable one in the other contexts only, not
+            in the bare prompt, as ENCORE's public code does.
         correct_nll_weight: Weight of the NLL in the pass after one in which every target token is the most probable
             one; PMET has 0.1.
         correct_stop_kl: A fact is also finished when every target token is the most probable one and the weighted
@@ -76,6 +79,7 @@ class TargetValues:
     essence: str = "{} is a"
     chunk: int = 24
     stop_correct: int | None = None
+    correct_without_bare: bool = False
     correct_nll_weight: float = 1.0
     correct_stop_kl: float | None = None
     neighbors: int = 0
@@ -93,6 +97,11 @@ class TargetValues:
             raise ValueError(f"target_values.neighbors is {self.neighbors}; it must be 0 or more.")
         if self.stop_correct is not None and self.stop_correct < 1:
             raise ValueError(f"target_values.stop_correct is {self.stop_correct}; it must be at least 1, or null.")
+        if self.correct_without_bare and not self.watches_correctness:
+            warnings.warn(
+                "target_values.correct_without_bare has no effect by itself. Set stop_correct too, or leave it out.",
+                stacklevel=3,
+            )
 
     @property
     def watches_correctness(self) -> bool:

@@ -189,6 +189,12 @@ def test_romes_contexts_are_samples_of_two_lengths():
         (lambda: Schedule(passes=0), "schedule.passes is 0"),
         (lambda: small.values(stop_correct=0), "stop_correct is 0"),
         (lambda: Anchor(share=0), "anchor.share is 0"),
+        (
+            lambda: MEMIT(
+                target_values=small.values(stop_correct=1, correct_without_bare=True), contexts=Contexts(templates=[])
+            ),
+            "contexts.templates has the bare prompt only",
+        ),
         (lambda: Contexts(templates=["no slot"]), "contexts.templates"),
     ],
 )
@@ -205,6 +211,8 @@ def test_a_null_space_without_room_is_refused(parts):
 def test_an_option_without_effect_warns():
     with pytest.warns(UserWarning, match="stop_gap has no effect"):
         Schedule(stop_gap=1.0)
+    with pytest.warns(UserWarning, match="correct_without_bare has no effect"):
+        small.values(correct_without_bare=True)
     with pytest.warns(UserWarning, match="ridge has no effect without use_moments"):
         ROME(use_moments=False, ridge=0.1)
 

@@ -12,6 +12,7 @@ from edit_lit.editors import (
 )
 from edit_lit.editors.prompts import prompt_rows, statement_rows
 from edit_lit.editors.sites import BlockOutput, MLPAndAttention, MLPOutput
+from edit_lit.tracing import shifted_output
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gptj"])
@@ -108,6 +109,35 @@ def test_most_probable_early_stopping_counts_passes(times):
     later = small.optimised(language_model, small.values(stop_correct=times + 1), BlockOutput())
     assert (later.steps > stopped.steps).any()
     assert (later.steps >= stopped.steps).all()
+
+
+def test_early_stopping_may_look_past_the_bare_prompt():
+    """A fact ends at the first pass in which its target is on top in all contexts but the bare one."""
+    language_model, made = small.model("opt", seed=2), small.requests()
+    prompts = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
+
+    def on_top(value, row):
+        """Whether the whole model says the answer with this value at the subject."""
+        with torch.no_grad(), shifted_output(language_model.blocks[2], lambda output: replaced(output, row, value)):
+            logits = language_model.model(input_ids=torch.tensor([row.ids])).logits[0]
+        return logits[len(row.ids) - len(row.answer) :].argmax(-1).tolist() == row.answer
+
+    def replaced(output, row, value):
+        moved = output.clone()
+        moved[0, row.lookup] += value - origins[fact]
+        return moved
+
+    origins = small.readings(language_model, made, 2).values
+    passes = [small.optimised(language_model, small.values(steps=steps), BlockOutput()) for steps in range(2, 16)]
+    found = {
+        flag: small.optimised(language_model, small.values(stop_correct=1, correct_without_bare=flag), BlockOutput())
+        for flag in (True, False)
+    }
+    assert (found[True].steps < found[False].steps).sum() == 2
+    for fact in range(4):
+        correct = [[on_top(found_at.values[fact], row) for row in prompts[fact]] for found_at in passes]
+        first = next((step for step, rows in enumerate(correct, 2) if all(rows[1:])), 15)
+        assert found[True].steps[fact] == first
 
 
 def test_anchored_values_move_in_few_dimensions():

@@ -53,7 +53,7 @@ type: $(READY)  ## Check types.
 bench: $(READY)  ## Measure speed.
 	$(BIN)/python -m tests.benchmarks.run
 
-bench-scale: $(READY)  ## Measure edits of up to 10,000 facts: time and peak memory. Takes a quarter of an hour.
+bench-scale: $(READY)  ## Measure edits of up to 10,000 facts: time and peak memory. Takes eleven minutes.
 	$(BIN)/python -m tests.benchmarks.scale
 
 clean:  ## Remove the environment and what tools leave behind.

@@ -8,10 +8,11 @@ What the peak is made of, with N = 512 neurons, D = 128 hidden dimensions and 6 
 - About 120 MB whatever the number of facts: 24 facts whose target values are searched for, with the graph of their
   gradients, and a batch of 8,192 tokens on its way to the keys. 100 facts at a time need nothing beyond that: of the
   facts written before, each layer keeps one N × N matrix of 2 MB.
-- For each fact that is written together with others, about 40 kB: hidden states between layers, 28 · 4 D = 15 kB for
+- For each fact that is written together with others, about 45 kB: hidden states between layers, 28 · 4 D = 15 kB for
   the 28 tokens up to the subject that not all prompts share, up to KeyStream's budget of 2 GiB; its mean key, bare key
-  and value in float64, 8 (2 N + D) = 9 kB; two copies of key and residual while they are condensed to N columns,
-  16 (N + D) = 10 kB; its tokens in lists and tensors, 6 kB.
+  and value in float64, 8 (2 N + D) = 9 kB; three copies of key and residual while they are condensed to N columns,
+  24 (N + D) = 15 kB; its tokens in lists and tensors, 6 kB. Measured are 65 kB: the allocator keeps some of what was
+  let go.
 
 Nothing is as large as facts × facts.
 """

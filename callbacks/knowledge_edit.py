@@ -17,6 +17,7 @@ from edit_lit import distributed
 from edit_lit.data_module import EditDataModule
 from edit_lit.editors.delta import Delta, Provenance
 from edit_lit.editors.editor import Editor
+from edit_lit.editors.health import warn_of_shared_subjects
 from edit_lit.facts.request import EditRequest
 from edit_lit.files import default_cache_dir
 from edit_lit.fine_tuner import FineTuner
@@ -75,6 +76,7 @@ class KnowledgeEdit(L.Callback):
         cached = distributed.from_first_process(cached)
         if cached is not None:
             log.info("edit taken from %s", path)
+            warn_of_shared_subjects(cached.provenance.health)
             return cached
         started = time.perf_counter()
         delta = self.editor.edit(language_model, requests)

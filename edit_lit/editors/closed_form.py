@@ -20,7 +20,7 @@ from edit_lit.editors.contexts import Contexts
 from edit_lit.editors.delta import Delta
 from edit_lit.editors.edited_weights import EditedWeights
 from edit_lit.editors.editor import Editor
-from edit_lit.editors.health import Health
+from edit_lit.editors.health import Health, warn_of_shared_subjects
 from edit_lit.editors.keys import KeyStream, Reading
 from edit_lit.editors.moments import SecondMoments, Spectrum
 from edit_lit.editors.prompts import SubjectRow, neighbor_rows, prompt_rows, statement_rows
@@ -154,8 +154,9 @@ class ClosedFormEditor(Editor):
                     health.note_shared_subjects(batch)
                     self._write(weights, preconditioners, rows, health, usual_norm)
                 updates = weights.total()
-        health.warn()
-        provenance = replace(self.provenance(language_model, requests), health=health.summary())
+        summary = health.summary()
+        warn_of_shared_subjects(summary)
+        provenance = replace(self.provenance(language_model, requests), health=summary)
         return distributed.from_first_process(Delta(updates, provenance))
 
     def _tokenised(self, language_model: LanguageModel, requests: list[EditRequest], contexts: Sequence[str]) -> _Batch:

@@ -44,16 +44,6 @@ class Health:
             targets[request.subject].add(request.target_new)
         self._sharing += [request.name for request in requests if len(targets[request.subject]) > 1]
 
-    def warn(self) -> None:
-        """Warn of what makes facts fail whatever the options."""
-        if self._sharing:
-            warnings.warn(
-                f"{len(self._sharing)} facts, such as that of {self._sharing[0]}, share their subject with another of "
-                "their batch, and so nearly the same key: each gets something between their target values. Set "
-                "schedule.distinct_subjects to write them one after the other.",
-                stacklevel=3,
-            )
-
     def summary(self) -> dict[str, Any]:
         """The notes, in types that JSON knows."""
         return {
@@ -67,3 +57,15 @@ class Health:
 def listed(kind: str, names: Sequence[str]) -> dict[str, Any]:
     """How many requests there are of a kind, and the names of the first of them."""
     return {f"{kind}_count": len(names), kind: list(names[:EXAMPLES])}
+
+
+def warn_of_shared_subjects(summary: Mapping[str, Any]) -> None:
+    """Warn of facts that fail whatever the options of the search, from an edit's summary."""
+    count = summary.get("shared_subjects_count", 0)
+    if count:
+        warnings.warn(
+            f"{count} facts, such as that of {summary['shared_subjects'][0]}, share their subject with another of "
+            "their batch, and so nearly the same key: each gets something between their target values. Set "
+            "schedule.distinct_subjects to write them one after the other.",
+            stacklevel=3,
+        )

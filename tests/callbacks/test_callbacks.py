@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,16 @@ def test_edits_are_made_once_for_all_runs(tmp_path, corpus, monkeypatch):
     cached.write_bytes(cached.read_bytes()[:100])
     with pytest.warns(UserWarning, match="made again: .*no complete Delta"), pytest.raises(ZeroDivisionError):
         run(tmp_path / "c", corpus)
+
+
+def test_an_edit_taken_from_the_cache_warns_as_it_did_when_it_was_made(tmp_path, corpus):
+    edit = KnowledgeEdit(tiny.memit(corpus, str(tmp_path / "moments")), cache_dir=str(tmp_path / "deltas"))
+    (request,) = tiny.requests(1)
+    made = [request, replace(request, target_new="deep west")]
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="2 facts, such as .* share their subject"):
+            edit.delta_for(tiny.llama(), made)
+    assert len(list((tmp_path / "deltas").glob("*.safetensors"))) == 1
 
 
 def test_another_models_cached_edit_is_not_used(tmp_path, corpus):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import warnings
+from dataclasses import replace
 
 import pytest
 import small
 import torch
 
 from edit_lit.editors.edited_weights import EditedWeights
-from edit_lit.editors.health import EXAMPLES, Health
+from edit_lit.editors.health import EXAMPLES, Health, warn_of_shared_subjects
 from edit_lit.editors.keys import KeyStream
 from edit_lit.editors.moments import Spectrum
 from edit_lit.editors.null_space import BeyondRank, NullSpace
@@ -164,4 +166,7 @@ def test_health_counts_all_facts_and_names_a_few():
     assert (summary["shared_subjects_count"], summary["shared_subjects"]) == (0, [])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        health.warn()
+        warn_of_shared_subjects(summary)
+    health.note_shared_subjects([*made, *(replace(request, target_new="nowhere") for request in made)])
+    with pytest.warns(UserWarning, match=f"84 facts, such as that of {re.escape(made[0].name)}, share their subject"):
+        warn_of_shared_subjects(health.summary())

@@ -126,7 +126,7 @@ def test_export_is_the_model_in_hugging_faces_format(merge, tmp_path):
     assert (folder / "tokenizer.json").exists()
 
 
-def test_half_precision_that_trains_is_warned_about(tmp_path):
+def test_half_precision_that_trains_is_warned_about():
     language_model = tiny.llama()
     language_model.model.bfloat16()
     with pytest.warns(UserWarning, match="kept in 16 bits.*bf16-mixed"):

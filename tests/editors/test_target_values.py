@@ -64,12 +64,12 @@ def slow_target_value(language_model, rows, essence, layer, options):
     return (origin + delta).detach(), step + 1
 
 
-def assert_equal_to_slow(language_model, scored, essences, options, tolerance=1e-9):
+def assert_equal_to_slow(language_model, scored, essences, options, tolerance=1e-9, layer=2):
     """Compare all facts; gives the passes that each took."""
     with frozen(language_model.model):
-        found = find_target_values(options, language_model, 2, scored, essences)
+        found = find_target_values(options, language_model, layer, scored, essences)
         for place, rows in enumerate(zip(scored, essences, strict=True)):
-            expected, steps = slow_target_value(language_model, *rows, 2, options)
+            expected, steps = slow_target_value(language_model, *rows, layer, options)
             # Attention is in float32 in some families, whatever the weights' type.
             torch.testing.assert_close(found.values[place], expected, rtol=tolerance, atol=tolerance)
             assert found.steps[place] == steps
@@ -100,6 +100,16 @@ def test_every_family_goes_on_from_the_subject(family, bos):
     assert {row.lookup for rows in prompts for row in rows} >= {place + bos for place in (0, 1, 3, 14, 15, 17)}
     essences = statement_rows(language_model.tokenizer, made, "{} is a")
     assert_equal_to_slow(language_model, prompts, essences, replace(OPTIONS, chunk=4), tolerance=1e-5)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
+@pytest.mark.parametrize("layer", [0, 3])
+def test_the_first_and_the_last_layer_too(family, layer):
+    """Above the last one no attention is left to run, so that the rows have beginnings but no past."""
+    language_model, made = small.model(family), small.requests()
+    prompts = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
+    essences = statement_rows(language_model.tokenizer, made, "{} is a")
+    assert_equal_to_slow(language_model, prompts, essences, OPTIONS, tolerance=1e-5, layer=layer)
 
 
 def with_near(request, places, subjects=("Quito", "Bern", "Rio Grande")):

@@ -131,7 +131,7 @@ def test_choice(write):
     assert [request.id for request in kept] == ["2", "3"]
 
 
-def test_folders_are_read_by_datasets(write, tmp_path):
+def test_folders_are_read_by_datasets(tmp_path):
     folder = tmp_path / "set"
     folder.mkdir()
     (folder / "train.jsonl").write_text("\n".join(json.dumps({**OWN, "id": str(number)}) for number in range(3)))

@@ -15,9 +15,9 @@ from edit_lit.data_module import EditDataModule
 from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.curve import BEFORE_EDIT, curve_point
+from edit_lit.measures.outcome_files import FOLDER, copy_probes, read_probes, write_probe
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.measures.probe import Probe
-from edit_lit.measures.records import FOLDER, copy_probes, read_probes, write_probe
 
 _LAYOUT = {
     "edits": {

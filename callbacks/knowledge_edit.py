@@ -15,9 +15,9 @@ import lightning as L
 
 from edit_lit import distributed
 from edit_lit.data_module import EditDataModule
-from edit_lit.editors.delta import Delta, Provenance
-from edit_lit.editors.editor import Editor
-from edit_lit.editors.health import warn_of_shared_subjects
+from edit_lit.deltas.delta import Delta, Provenance
+from edit_lit.editors.base.diagnostics import warn_of_shared_subjects
+from edit_lit.editors.base.editor import Editor
 from edit_lit.facts.request import EditRequest
 from edit_lit.files import default_cache_dir
 from edit_lit.fine_tuner import FineTuner
@@ -57,7 +57,7 @@ class KnowledgeEdit(L.Callback):
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         if distributed.rank() == 0:
             delta.save(folder / "edits" / "delta.safetensors")
-            report_health(delta, language_model, len(requests))
+            report_diagnostics(delta, language_model, len(requests))
 
     def delta_for(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
         """The Delta of these requests, from the cache if it is there.
@@ -76,12 +76,12 @@ class KnowledgeEdit(L.Callback):
         cached = distributed.from_first_process(cached)
         if cached is not None:
             log.info("edit taken from %s", path)
-            warn_of_shared_subjects(cached.provenance.health)
+            warn_of_shared_subjects(cached.provenance.diagnostics)
             return cached
         started = time.perf_counter()
         delta = self.editor.edit(language_model, requests)
-        health = {**delta.provenance.health, "seconds": time.perf_counter() - started}
-        delta.provenance = replace(delta.provenance, health=health)
+        diagnostics = {**delta.provenance.diagnostics, "seconds": time.perf_counter() - started}
+        delta.provenance = replace(delta.provenance, diagnostics=diagnostics)
         if distributed.rank() == 0:
             delta.save(path)
         return delta
@@ -94,7 +94,7 @@ class KnowledgeEdit(L.Callback):
 
 def _identity(provenance: Provenance) -> dict[str, object]:
     """What must agree for a Delta to be used again, in the form in which JSON gives it back."""
-    identity = {name: value for name, value in asdict(provenance).items() if name not in ("health", "versions")}
+    identity = {name: value for name, value in asdict(provenance).items() if name not in ("diagnostics", "versions")}
     loaded: dict[str, object] = json.loads(json.dumps(identity))
     return loaded
 
@@ -113,7 +113,7 @@ def _load(path: Path, provenance: Provenance) -> Delta | None:
     return delta
 
 
-def report_health(delta: Delta, language_model: LanguageModel, requests: int) -> None:
+def report_diagnostics(delta: Delta, language_model: LanguageModel, requests: int) -> None:
     """Log the edit in one line, and warn of what may be wrong with it."""
     sizes = delta.relative_norms(language_model.model)
     listed = ", ".join(f"{size:.2f}" for size in sizes.values())
@@ -125,10 +125,10 @@ def report_health(delta: Delta, language_model: LanguageModel, requests: int) ->
             "knowledge. A ridge or a larger covariance weight makes it smaller.",
             stacklevel=2,
         )
-    unfinished = delta.provenance.health.get("unfinished_targets_count", 0)
+    unfinished = delta.provenance.diagnostics.get("unfinished_targets_count", 0)
     if unfinished:
         warnings.warn(
             f"{unfinished} of {requests} target values did not reach their stopping loss, such as that of "
-            f"{delta.provenance.health['unfinished_targets'][0]}. More steps or another learning rate may help.",
+            f"{delta.provenance.diagnostics['unfinished_targets'][0]}. More steps or another learning rate may help.",
             stacklevel=2,
         )

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from edit_lit import distributed
 from edit_lit.measures.curve import curve_point
-from edit_lit.measures.records import FOLDER
+from edit_lit.measures.outcome_files import FOLDER
 from edit_lit.measures.scores import Rule, half_life
 from edit_lit.reports.figure import decay_figure
 from edit_lit.reports.report import report_run
@@ -50,13 +50,13 @@ class RunReport(L.Callback):
             print_table(f"Did the edits survive? {self._run.name}", HEADER, run_table(self._run))
 
     def _complete_log(self, trainer: L.Trainer, run: Run) -> None:
-        fates = run.fates(run.main_pool, self.rule)
+        transitions = run.transitions(run.main_pool, self.rule)
         curves = {pool: run.curve(pool) for pool in run.probes}
         last = {pool: list(curve.values())[-1] for pool, curve in curves.items()}
         final = curve_point({pool: next(iter(curve.values())) for pool, curve in curves.items()}, last)
         final = {tag: value for tag, value in final.items() if tag.endswith(f"/{self.rule}")}
         final |= {tag: float(value) for tag, value in trainer.callback_metrics.items() if "/val_" in tag}
-        half = half_life(list(fates), [item.retention for item in fates.values()])
+        half = half_life(list(transitions), [item.retention for item in transitions.values()])
         if half is not None:
             final[f"retention/half_life/{self.rule}"] = half
             for logger in trainer.loggers:

@@ -20,7 +20,7 @@ import edit_lit.tasks
 import edit_lit.tuning
 import edit_lit.world  # noqa: F401 - classes answer to their short names once they are imported
 from callbacks import EditRetentionCallback, KnowledgeEdit, RunReport
-from callbacks.knowledge_edit import report_health
+from callbacks.knowledge_edit import report_diagnostics
 from callbacks.run_report import print_table
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
@@ -111,7 +111,7 @@ def edit_only(args: list[str]) -> None:
     before = probe.run(language_model)
     delta.apply(language_model.model)
     print_table("The edit", HEADER[:3], score_rows([before, probe.run(language_model)]))
-    report_health(delta, language_model, len(requests))
+    report_diagnostics(delta, language_model, len(requests))
     delta.save(cli.config.output)
     logging.getLogger(__name__).info("the Delta is in %s", cli.config.output)
     if cli.config.export is not None:

@@ -11,13 +11,13 @@ import torch
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader, IterableDataset
 
-from edit_lit.bucketing import BucketedSampler
 from edit_lit.facts.conflicts import warn_of_conflicts
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.intrinsic import IntrinsicPool
+from edit_lit.tasks.bucketing import BucketedSampler
 from edit_lit.tasks.task import IGNORED, Example, ExampleSet, Task
 
 

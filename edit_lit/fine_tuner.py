@@ -20,9 +20,9 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from edit_lit import distributed
-from edit_lit.batching import Rows
-from edit_lit.editors.delta import Delta
+from edit_lit.deltas.delta import Delta
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.tasks.task import IGNORED, Task
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
 
@@ -128,7 +128,7 @@ class FineTuner(L.LightningModule):
         ids, labels, answers = batch["input_ids"], batch["labels"], batch["answer_mask"]
         has_label, has_answer = labels[:, 1:] != IGNORED, answers[:, 1:]
         row, column = (has_label | has_answer).nonzero(as_tuple=True)
-        rows = Rows(ids, batch["attention_mask"], batch.get("position_ids"))
+        rows = TokenBatch(ids, batch["attention_mask"], batch.get("position_ids"))
         logits = self.language_model.logits_at(rows, (row, column)).float()
         labelled, answered = has_label[row, column], has_answer[row, column]
         nll = F.cross_entropy(logits[labelled], labels[:, 1:][row, column][labelled], reduction="none")

@@ -13,10 +13,10 @@ from transformers import AutoModelForCausalLM
 from callbacks import KnowledgeEdit
 from edit_lit.cli import EditCLI, main
 from edit_lit.data_module import EditDataModule
-from edit_lit.editors.delta import Delta
+from edit_lit.deltas.delta import Delta
 from edit_lit.fine_tuner import FineTuner
+from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
-from edit_lit.measures.records import FOLDER, read_probes
 from edit_lit.reports.run import Run, short_names
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -44,7 +44,7 @@ def config(tmp_path, corpus):
         "covariance_weight": 2,
         "target_values": {"steps": 3},
         "contexts": {"templates": ["it is late . {}"]},
-        "moments": {"corpus": {"class_path": "TextLines", "init_args": {"path": corpus}}},
+        "key_covariance": {"corpus": {"class_path": "TextLines", "init_args": {"path": corpus}}},
     }
     facts = lambda name: {"class_path": "JsonFacts", "init_args": {"path": str(tmp_path / f"{name}.json")}}  # noqa: E731
     content = {

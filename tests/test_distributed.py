@@ -11,8 +11,8 @@ import torch
 import torch.multiprocessing as mp
 
 from callbacks import EditRetentionCallback, KnowledgeEdit
-from edit_lit.editors.delta import Delta
-from edit_lit.measures.records import FOLDER, read_probes
+from edit_lit.deltas.delta import Delta
+from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.tuning import FullTuning
 
 

@@ -18,8 +18,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from edit_lit.cli import EditCLI, main
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
+from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
-from edit_lit.measures.records import FOLDER, read_probes
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -101,7 +101,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
                     "layers": [0],
                     "target_values": {"steps": 2},
                     "contexts": {"templates": []},
-                    "moments": {"corpus": {"class_path": "TextLines", "init_args": {"path": "data/text.txt"}}},
+                    "key_covariance": {"corpus": {"class_path": "TextLines", "init_args": {"path": "data/text.txt"}}},
                 },
             }
         },

@@ -9,13 +9,15 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from edit_lit.activations import Contexts
 from edit_lit.data_module import EditDataModule
-from edit_lit.editors import MEMIT, Contexts, SecondMoments, TargetValues, TextLines
+from edit_lit.editors import MEMIT, KeyCovariance, TargetValues
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.facts.source import FactSource
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
-from edit_lit.spans import encode
+from edit_lit.language_model.spans import encode
+from edit_lit.records import TextLines
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
 
 SUBJECTS = ("Oslo", "New Delhi", "Rio de Janeiro", "Lima", "New York", "Quito", "Port Louis", "Bern")
@@ -149,7 +151,7 @@ def memit(corpus_path: str, cache_dir: str, **options: object) -> MEMIT:
         "covariance_weight": 2.0,
         "target_values": TargetValues(steps=6, chunk=2),
         "contexts": Contexts(templates=["it is late . {}", "the bus goes to {}"]),
-        "moments": SecondMoments(corpus=TextLines(corpus_path), cache_dir=cache_dir),
+        "key_covariance": KeyCovariance(corpus=TextLines(corpus_path), cache_dir=cache_dir),
     }
     return MEMIT(**{**settings, **options})
 

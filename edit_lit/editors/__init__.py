@@ -1,28 +1,25 @@
-"""Editors, and the Deltas that they make."""
+"""Editors: one file a method."""
 
 from edit_lit.editors.alphaedit import AlphaEdit
-from edit_lit.editors.contexts import Contexts
-from edit_lit.editors.corpus import HubText, TextLines
-from edit_lit.editors.delta import Delta
-from edit_lit.editors.editor import Editor
+from edit_lit.editors.base.constraints import PRUNE, RECT, SPHERE
+from edit_lit.editors.base.editor import Editor
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.closed_form.key_covariance import KeyCovariance
+from edit_lit.editors.closed_form.null_space import BelowShare, BelowValue, BeyondRank
 from edit_lit.editors.emmet import EMMET
 from edit_lit.editors.encore import ENCORE
 from edit_lit.editors.ft_l import FTL
 from edit_lit.editors.ft_m import FTM
+from edit_lit.editors.gradient.training import TargetTraining
 from edit_lit.editors.locft_bf import LocFTBF
-from edit_lit.editors.lora_edit import LoRAEdit
+from edit_lit.editors.lora import LoRAEdit
 from edit_lit.editors.memit import MEMIT
 from edit_lit.editors.memit_sequential import MEMITSequential
-from edit_lit.editors.moments import SecondMoments
-from edit_lit.editors.norm_anchor import NormAnchor
-from edit_lit.editors.null_space import BelowShare, BelowValue, BeyondRank
 from edit_lit.editors.pmet import PMET
-from edit_lit.editors.restraints import PRUNE, RECT, SPHERE
+from edit_lit.editors.r_rome import RROME
 from edit_lit.editors.rome import ROME
-from edit_lit.editors.rrome import RROME
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.target_training import TargetTraining
-from edit_lit.editors.target_values import Anchor, TargetValues
+from edit_lit.editors.targets.norm_anchor import NormAnchor
+from edit_lit.editors.targets.options import Anchor, TargetValues
 
 __all__ = [
     "EMMET",
@@ -41,17 +38,13 @@ __all__ = [
     "BelowShare",
     "BelowValue",
     "BeyondRank",
-    "Contexts",
-    "Delta",
     "Editor",
-    "HubText",
+    "KeyCovariance",
     "LoRAEdit",
     "LocFTBF",
     "MEMITSequential",
     "NormAnchor",
     "Schedule",
-    "SecondMoments",
     "TargetTraining",
     "TargetValues",
-    "TextLines",
 ]

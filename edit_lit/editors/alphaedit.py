@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from edit_lit.editors.closed_form import ClosedFormEditor
-from edit_lit.editors.contexts import Contexts
-from edit_lit.editors.moments import SecondMoments, Spectrum
-from edit_lit.editors.null_space import BelowValue, NullSpace, NullSpaceRule
-from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.target_values import TargetValues
+from edit_lit.activations.contexts import Contexts
+from edit_lit.editors.base.constraints import UpdateConstraint
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.closed_form.editor import ClosedFormEditor
+from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
+from edit_lit.editors.closed_form.null_space import BelowValue, NullSpace, NullSpaceRule
+from edit_lit.editors.targets.options import TargetValues
 
 
 class AlphaEdit(ClosedFormEditor):
@@ -26,15 +26,15 @@ class AlphaEdit(ClosedFormEditor):
         l2: Weight of the update's norm. Published: 10.
         target_values: How target hidden states are found.
         contexts: Texts in front of the prompts.
-        moments: Second moments of the keys to preserve.
-        restraint: Limits what is written; nothing does if not given.
+        key_covariance: Second moments of the keys to preserve.
+        constraint: Limits what is written; nothing does if not given.
         schedule: Batches and passes; published are batches of 100.
 
     Raises:
         ValueError: While editing, if no direction of a layer's keys is free.
     """
 
-    commits = True
+    accumulates = True
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class AlphaEdit(ClosedFormEditor):
         l2: float = 10.0,
         target_values: TargetValues = TargetValues(),
         contexts: Contexts = Contexts(),
-        moments: SecondMoments = SecondMoments(),
-        restraint: Restraint | None = None,
+        key_covariance: KeyCovariance = KeyCovariance(),
+        constraint: UpdateConstraint | None = None,
         schedule: Schedule = Schedule(batch_size=100),
     ) -> None:
-        super().__init__(layers, target_values, contexts, moments, restraint, schedule)
+        super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
         if l2 <= 0:
             raise ValueError(f"l2 is {l2}; it must be above 0.")
         self.null_space = null_space

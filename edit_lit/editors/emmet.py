@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from edit_lit.editors.closed_form import ClosedFormEditor
-from edit_lit.editors.contexts import Contexts
-from edit_lit.editors.keys import Reading
-from edit_lit.editors.moments import SecondMoments, Spectrum
-from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.solver import InverseMoment, Preconditioner, solve_update
-from edit_lit.editors.target_values import TargetValues
+from edit_lit.activations.contexts import Contexts
+from edit_lit.activations.keys import KeysAndValues
+from edit_lit.editors.base.constraints import UpdateConstraint
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.closed_form.editor import ClosedFormEditor
+from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
+from edit_lit.editors.closed_form.preconditioners import InverseCovariance, Preconditioner
+from edit_lit.editors.closed_form.solver import solve_update
+from edit_lit.editors.targets.options import TargetValues
 
 
 class EMMET(ClosedFormEditor):
@@ -28,8 +29,8 @@ class EMMET(ClosedFormEditor):
         ridge: Ridge on the second moment, as a share of its mean eigenvalue; 0 is the published method.
         target_values: How target hidden states are found.
         contexts: Texts in front of the prompts.
-        moments: Second moments of the keys to preserve.
-        restraint: Limits what is written; nothing does if not given.
+        key_covariance: Second moments of the keys to preserve.
+        constraint: Limits what is written; nothing does if not given.
         schedule: Batches and passes.
     """
 
@@ -41,11 +42,11 @@ class EMMET(ClosedFormEditor):
         ridge: float = 0.0,
         target_values: TargetValues = TargetValues(),
         contexts: Contexts = Contexts(),
-        moments: SecondMoments = SecondMoments(),
-        restraint: Restraint | None = None,
+        key_covariance: KeyCovariance = KeyCovariance(),
+        constraint: UpdateConstraint | None = None,
         schedule: Schedule = Schedule(),
     ) -> None:
-        super().__init__(layers, target_values, contexts, moments, restraint, schedule)
+        super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
         if covariance_weight <= 0:
             raise ValueError(f"covariance_weight is {covariance_weight}; it must be above 0.")
         for name, value in (("epsilon", epsilon), ("ridge", ridge)):
@@ -59,12 +60,12 @@ class EMMET(ClosedFormEditor):
         """The layer at 5/32 of the depth."""
         return [depth * 5 // 32]
 
-    def preconditioner(self, spectrum: Spectrum) -> InverseMoment:
+    def preconditioner(self, spectrum: Spectrum) -> InverseCovariance:
         """(λC)⁻¹, with the ridge if there is one."""
-        return InverseMoment(spectrum, self.covariance_weight, self.ridge)
+        return InverseCovariance(spectrum, self.covariance_weight, self.ridge)
 
     def solve(
-        self, preconditioner: Preconditioner, reading: Reading, targets_FD: Tensor, weight_DN: Tensor
+        self, preconditioner: Preconditioner, reading: KeysAndValues, targets_FD: Tensor, weight_DN: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The constrained update, softened by ε where there are several facts."""
         epsilon = self.epsilon if len(targets_FD) > 1 else 0.0

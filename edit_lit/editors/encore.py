@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from edit_lit.editors.closed_form import ClosedFormEditor
-from edit_lit.editors.contexts import Contexts
-from edit_lit.editors.moments import SecondMoments, Spectrum
-from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.solver import InverseMoment
-from edit_lit.editors.target_values import TargetValues
+from edit_lit.activations.contexts import Contexts
+from edit_lit.editors.base.constraints import UpdateConstraint
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.closed_form.editor import ClosedFormEditor
+from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
+from edit_lit.editors.closed_form.preconditioners import InverseCovariance
+from edit_lit.editors.targets.options import TargetValues
 
 
 class ENCORE(ClosedFormEditor):
@@ -25,12 +25,12 @@ class ENCORE(ClosedFormEditor):
         target_values: How target hidden states are found. Published ``stop_correct``: 4 for GPT-2 XL, 3 for Llama-2,
             2 for Llama-3.
         contexts: Texts in front of the prompts.
-        moments: Second moments of the keys to preserve.
-        restraint: Limits what is written; nothing does if not given.
+        key_covariance: Second moments of the keys to preserve.
+        constraint: Limits what is written; nothing does if not given.
         schedule: Batches and passes.
     """
 
-    commits = True
+    accumulates = True
 
     def __init__(
         self,
@@ -39,11 +39,11 @@ class ENCORE(ClosedFormEditor):
         norm_weight: float = 10.0,
         target_values: TargetValues = TargetValues(stop_correct=3),
         contexts: Contexts = Contexts(),
-        moments: SecondMoments = SecondMoments(),
-        restraint: Restraint | None = None,
+        key_covariance: KeyCovariance = KeyCovariance(),
+        constraint: UpdateConstraint | None = None,
         schedule: Schedule = Schedule(batch_size=100),
     ) -> None:
-        super().__init__(layers, target_values, contexts, moments, restraint, schedule)
+        super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
         if covariance_weight <= 0:
             raise ValueError(f"covariance_weight is {covariance_weight}; it must be above 0.")
         if norm_weight < 0:
@@ -51,6 +51,6 @@ class ENCORE(ClosedFormEditor):
         self.covariance_weight = covariance_weight
         self.norm_weight = norm_weight
 
-    def preconditioner(self, spectrum: Spectrum) -> InverseMoment:
+    def preconditioner(self, spectrum: Spectrum) -> InverseCovariance:
         """(λC + γI)⁻¹."""
-        return InverseMoment(spectrum, self.covariance_weight, damping=self.norm_weight)
+        return InverseCovariance(spectrum, self.covariance_weight, damping=self.norm_weight)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edit_lit.editors.fine_tuning import FineTuningEditor
-from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.target_training import TargetRow, TargetTraining, prompt_last, teacher_forced
+from edit_lit.editors.base.constraints import UpdateConstraint
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.gradient.editor import GradientEditor
+from edit_lit.editors.gradient.training import TargetRow, TargetTraining, prompt_last, teacher_forced
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 
 
-class FTL(FineTuningEditor):
+class FTL(GradientEditor):
     """FT-L: trains one matrix within narrow bounds (Zhu et al., arXiv 2012.00363; Meng et al., arXiv 2202.05262).
 
     As in the published comparisons, the distribution at the prompt's last token is asked for every token of the
@@ -25,7 +25,7 @@ class FTL(FineTuningEditor):
             Published: 5.0e-4 for GPT-2 XL, 5.0e-5 for GPT-J.
         teacher_forcing: Predict each target token from the prompt and the tokens before it.
         training: The descent.
-        restraint: Limits what is written; nothing does if not given.
+        constraint: Limits what is written; nothing does if not given.
         schedule: Batches and paraphrases. Facts of a batch are trained together, batches one after another.
     """
 
@@ -35,10 +35,10 @@ class FTL(FineTuningEditor):
         max_change: float | None = 5e-4,
         teacher_forcing: bool = False,
         training: TargetTraining = TargetTraining(),
-        restraint: Restraint | None = None,
+        constraint: UpdateConstraint | None = None,
         schedule: Schedule = Schedule(),
     ) -> None:
-        super().__init__(layers, training, restraint, schedule)
+        super().__init__(layers, training, constraint, schedule)
         if max_change is not None and max_change <= 0:
             raise ValueError(f"max_change is {max_change}; it must be above 0, or null for no limit.")
         self.max_change = max_change

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edit_lit.editors.fine_tuning import FineTuningEditor
-from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.target_training import TargetRow, TargetTraining, teacher_forced
+from edit_lit.editors.base.constraints import UpdateConstraint
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.gradient.editor import GradientEditor
+from edit_lit.editors.gradient.training import TargetRow, TargetTraining, teacher_forced
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 
 
-class LocFTBF(FineTuningEditor):
+class LocFTBF(GradientEditor):
     """LocFT-BF: fine-tuning done well, breadth first, in mini-batches, on one matrix (arXiv 2509.22072).
 
     Every epoch sees all facts, so that none is forgotten while the next is learnt, and the target is followed by the
@@ -23,7 +23,7 @@ class LocFTBF(FineTuningEditor):
             Llama-3 8B and 6 of 28 for Qwen2.5 7B.
         end_of_text: Train on the end-of-text token after the target.
         training: The descent.
-        restraint: Limits what is written; nothing does if not given.
+        constraint: Limits what is written; nothing does if not given.
         schedule: Paraphrases; all facts make one batch unless ``batch_size`` says otherwise.
     """
 
@@ -32,10 +32,10 @@ class LocFTBF(FineTuningEditor):
         layers: list[int] | None = None,
         end_of_text: bool = True,
         training: TargetTraining = TargetTraining(minibatch=100),
-        restraint: Restraint | None = None,
+        constraint: UpdateConstraint | None = None,
         schedule: Schedule = Schedule(),
     ) -> None:
-        super().__init__(layers, training, restraint, schedule)
+        super().__init__(layers, training, constraint, schedule)
         self.end_of_text = end_of_text
 
     def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[TargetRow]:

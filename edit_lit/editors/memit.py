@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from edit_lit.editors.closed_form import ClosedFormEditor
-from edit_lit.editors.contexts import Contexts
-from edit_lit.editors.moments import SecondMoments, Spectrum
-from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.solver import InverseMoment
-from edit_lit.editors.target_values import TargetValues
+from edit_lit.activations.contexts import Contexts
+from edit_lit.editors.base.constraints import UpdateConstraint
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.closed_form.editor import ClosedFormEditor
+from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
+from edit_lit.editors.closed_form.preconditioners import InverseCovariance
+from edit_lit.editors.targets.options import TargetValues
 
 
 class MEMIT(ClosedFormEditor):
@@ -26,8 +26,8 @@ class MEMIT(ClosedFormEditor):
             the edit small where the keys of the corpus span few directions.
         target_values: How target hidden states are found.
         contexts: Texts in front of the prompts.
-        moments: Second moments of the keys to preserve.
-        restraint: Limits what is written; nothing does if not given.
+        key_covariance: Second moments of the keys to preserve.
+        constraint: Limits what is written; nothing does if not given.
         schedule: Batches and passes. Without batches, all facts are written together; with them, a batch does not
             know of earlier ones (see MEMITSequential).
     """
@@ -39,11 +39,11 @@ class MEMIT(ClosedFormEditor):
         ridge: float = 0.0,
         target_values: TargetValues = TargetValues(),
         contexts: Contexts = Contexts(),
-        moments: SecondMoments = SecondMoments(),
-        restraint: Restraint | None = None,
+        key_covariance: KeyCovariance = KeyCovariance(),
+        constraint: UpdateConstraint | None = None,
         schedule: Schedule = Schedule(),
     ) -> None:
-        super().__init__(layers, target_values, contexts, moments, restraint, schedule)
+        super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
         if covariance_weight <= 0:
             raise ValueError(f"covariance_weight is {covariance_weight}; it must be above 0.")
         if ridge < 0:
@@ -51,6 +51,6 @@ class MEMIT(ClosedFormEditor):
         self.covariance_weight = covariance_weight
         self.ridge = ridge
 
-    def preconditioner(self, spectrum: Spectrum) -> InverseMoment:
+    def preconditioner(self, spectrum: Spectrum) -> InverseCovariance:
         """(λC)⁻¹, with the ridge if there is one."""
-        return InverseMoment(spectrum, self.covariance_weight, self.ridge)
+        return InverseCovariance(spectrum, self.covariance_weight, self.ridge)

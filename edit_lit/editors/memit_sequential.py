@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from edit_lit.editors.contexts import Contexts
+from edit_lit.activations.contexts import Contexts
+from edit_lit.editors.base.constraints import UpdateConstraint
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.closed_form.key_covariance import KeyCovariance
 from edit_lit.editors.memit import MEMIT
-from edit_lit.editors.moments import SecondMoments
-from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.target_values import TargetValues
+from edit_lit.editors.targets.options import TargetValues
 
 
 class MEMITSequential(MEMIT):
@@ -25,12 +25,12 @@ class MEMITSequential(MEMIT):
         ridge: Ridge on the second moment, as a share of its mean eigenvalue; 0 is the published method.
         target_values: How target hidden states are found.
         contexts: Texts in front of the prompts.
-        moments: Second moments of the keys to preserve.
-        restraint: Limits what is written; nothing does if not given.
+        key_covariance: Second moments of the keys to preserve.
+        constraint: Limits what is written; nothing does if not given.
         schedule: Batches and passes; published are batches of 100.
     """
 
-    commits = True
+    accumulates = True
 
     def __init__(
         self,
@@ -39,8 +39,10 @@ class MEMITSequential(MEMIT):
         ridge: float = 0.0,
         target_values: TargetValues = TargetValues(),
         contexts: Contexts = Contexts(),
-        moments: SecondMoments = SecondMoments(),
-        restraint: Restraint | None = None,
+        key_covariance: KeyCovariance = KeyCovariance(),
+        constraint: UpdateConstraint | None = None,
         schedule: Schedule = Schedule(batch_size=100),
     ) -> None:
-        super().__init__(layers, covariance_weight, ridge, target_values, contexts, moments, restraint, schedule)
+        super().__init__(
+            layers, covariance_weight, ridge, target_values, contexts, key_covariance, constraint, schedule
+        )

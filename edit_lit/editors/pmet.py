@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from math import sqrt
 
-from edit_lit.editors.closed_form import ClosedFormEditor
-from edit_lit.editors.contexts import Contexts
-from edit_lit.editors.moments import SecondMoments, Spectrum
-from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.sites import MLPAndAttention
-from edit_lit.editors.solver import InverseMoment
-from edit_lit.editors.target_values import TargetValues
+from edit_lit.activations.contexts import Contexts
+from edit_lit.activations.hook_points import MLPAndAttention
+from edit_lit.editors.base.constraints import UpdateConstraint
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.closed_form.editor import ClosedFormEditor
+from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
+from edit_lit.editors.closed_form.preconditioners import InverseCovariance
+from edit_lit.editors.targets.options import TargetValues
 
 
 class PMET(ClosedFormEditor):
@@ -27,12 +27,12 @@ class PMET(ClosedFormEditor):
         ridge: Ridge on the second moment, as a share of its mean eigenvalue; 0 is the published method.
         target_values: How target hidden states are found.
         contexts: Texts in front of the prompts.
-        moments: Second moments of the keys to preserve.
-        restraint: Limits what is written; nothing does if not given.
+        key_covariance: Second moments of the keys to preserve.
+        constraint: Limits what is written; nothing does if not given.
         schedule: Batches and passes.
     """
 
-    site = MLPAndAttention()
+    hook_point = MLPAndAttention()
 
     def __init__(
         self,
@@ -43,11 +43,11 @@ class PMET(ClosedFormEditor):
             steps=30, lr=0.2, kl_weight=1.0, correct_nll_weight=0.1, correct_stop_kl=0.01
         ),
         contexts: Contexts = Contexts(),
-        moments: SecondMoments = SecondMoments(),
-        restraint: Restraint | None = None,
+        key_covariance: KeyCovariance = KeyCovariance(),
+        constraint: UpdateConstraint | None = None,
         schedule: Schedule = Schedule(),
     ) -> None:
-        super().__init__(layers, target_values, contexts, moments, restraint, schedule)
+        super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
         if covariance_weight <= 0:
             raise ValueError(f"covariance_weight is {covariance_weight}; it must be above 0.")
         if ridge < 0:
@@ -55,10 +55,10 @@ class PMET(ClosedFormEditor):
         self.covariance_weight = covariance_weight
         self.ridge = ridge
 
-    def preconditioner(self, spectrum: Spectrum) -> InverseMoment:
+    def preconditioner(self, spectrum: Spectrum) -> InverseCovariance:
         """(λC)⁻¹, with the ridge if there is one."""
-        return InverseMoment(spectrum, self.covariance_weight, self.ridge)
+        return InverseCovariance(spectrum, self.covariance_weight, self.ridge)
 
-    def share(self, layers_left: int) -> float:
+    def residual_fraction(self, layers_left: int) -> float:
         """1/√(layers left)."""
         return 1.0 / sqrt(layers_left)

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
-from edit_lit.editors.closed_form import ClosedFormEditor
-from edit_lit.editors.contexts import Contexts
-from edit_lit.editors.keys import Reading
-from edit_lit.editors.moments import SecondMoments, Spectrum
-from edit_lit.editors.restraints import Restraint
-from edit_lit.editors.schedule import Schedule
-from edit_lit.editors.sites import MLPOutput
-from edit_lit.editors.solver import Identity, InverseMoment, Preconditioner
-from edit_lit.editors.target_values import TargetValues
+from edit_lit.activations.contexts import Contexts
+from edit_lit.activations.hook_points import MLPOutput
+from edit_lit.activations.keys import KeysAndValues
+from edit_lit.editors.base.constraints import UpdateConstraint
+from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.closed_form.editor import ClosedFormEditor
+from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
+from edit_lit.editors.closed_form.preconditioners import Identity, InverseCovariance, Preconditioner
+from edit_lit.editors.targets.options import TargetValues
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 
@@ -36,12 +36,12 @@ class ROME(ClosedFormEditor):
         ridge: Ridge on the second moment, as a share of its mean eigenvalue; 0 is the published method.
         target_values: How target hidden states are found.
         contexts: Texts in front of the prompts.
-        moments: Second moments of the keys to preserve.
-        restraint: Limits what is written; nothing does if not given.
+        key_covariance: Second moments of the keys to preserve.
+        constraint: Limits what is written; nothing does if not given.
         schedule: Passes and paraphrases; ``batch_size`` must be 1.
     """
 
-    site = MLPOutput()
+    hook_point = MLPOutput()
 
     def __init__(
         self,
@@ -49,12 +49,12 @@ class ROME(ClosedFormEditor):
         use_moments: bool = True,
         ridge: float = 0.0,
         target_values: TargetValues = TargetValues(steps=20, clamp=4.0),
-        contexts: Contexts = Contexts(words=("",), tokens=(5, 10), samples=10, flat=True),
-        moments: SecondMoments = SecondMoments(),
-        restraint: Restraint | None = None,
+        contexts: Contexts = Contexts(words=("",), tokens=(5, 10), samples=10, uniform_weights=True),
+        key_covariance: KeyCovariance = KeyCovariance(),
+        constraint: UpdateConstraint | None = None,
         schedule: Schedule = Schedule(batch_size=1),
     ) -> None:
-        super().__init__(layers, target_values, contexts, moments, restraint, schedule)
+        super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
         if self.schedule.batch_size != 1:
             raise ValueError(
                 f"schedule.batch_size is {schedule.batch_size}, but {type(self).__name__} writes one fact at a time. "
@@ -82,9 +82,9 @@ class ROME(ClosedFormEditor):
         """Every request by itself, paraphrases too."""
         return [[request] for batch in super().batches(requests) for request in batch]
 
-    def preconditioner(self, spectrum: Spectrum) -> InverseMoment:
+    def preconditioner(self, spectrum: Spectrum) -> InverseCovariance:
         """C⁻¹; its scale cancels."""
-        return InverseMoment(spectrum, 1.0, self.ridge)
+        return InverseCovariance(spectrum, 1.0, self.ridge)
 
     def preconditioners(self, language_model: LanguageModel, layers: Sequence[int]) -> Mapping[int, Preconditioner]:
         """C⁻¹ of each layer, or I."""
@@ -93,7 +93,7 @@ class ROME(ClosedFormEditor):
         return super().preconditioners(language_model, layers)
 
     def solve(
-        self, preconditioner: Preconditioner, reading: Reading, targets_FD: Tensor, weight_DN: Tensor
+        self, preconditioner: Preconditioner, reading: KeysAndValues, targets_FD: Tensor, weight_DN: Tensor
     ) -> tuple[Tensor, Tensor]:
         """The rank-one update whose direction comes from the mean key, and whose size from the bare one."""
         direction_N1 = preconditioner @ reading.keys.T

@@ -9,7 +9,6 @@ from edit_lit.facts.pararel import ParaRel
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.facts.ripple_edits import RippleEdits
 from edit_lit.facts.source import FactSource
-from edit_lit.facts.world import World
 from edit_lit.facts.zsre import ZsRE
 
 __all__ = [
@@ -23,6 +22,5 @@ __all__ = [
     "ParaRel",
     "Question",
     "RippleEdits",
-    "World",
     "ZsRE",
 ]

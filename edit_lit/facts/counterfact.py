@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from edit_lit.facts.fields import Fields
 from edit_lit.facts.neighbors import with_neighbor_subjects
 from edit_lit.facts.record_source import RecordSource, template_of
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
+from edit_lit.records.fields import Fields
 
 
 class CounterFact(RecordSource):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edit_lit.facts.fields import Fields
 from edit_lit.facts.record_source import RecordSource
 from edit_lit.facts.request import EditRequest, Question
+from edit_lit.records.fields import Fields
 
 _FIELDS = (
     "subject",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edit_lit.facts.fields import Fields
 from edit_lit.facts.record_source import RecordSource, template_of
 from edit_lit.facts.request import EditRequest, Question
+from edit_lit.records.fields import Fields
 
 
 class KnowEdit(RecordSource):

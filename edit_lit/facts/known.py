@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from edit_lit.facts.fields import Fields
 from edit_lit.facts.other_objects import OtherObjects
 from edit_lit.facts.record_source import RecordSource, template_of
 from edit_lit.facts.request import EditRequest
+from edit_lit.records.fields import Fields
 
 
 class Known(RecordSource):

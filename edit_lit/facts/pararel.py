@@ -11,11 +11,11 @@ from typing import Any, Literal
 
 import fsspec
 
-from edit_lit.facts.fields import Fields
 from edit_lit.facts.other_objects import OtherObjects
 from edit_lit.facts.record_source import RecordSource
-from edit_lit.facts.records import read_records
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
+from edit_lit.records.fields import Fields
+from edit_lit.records.readers import read_records
 
 log = logging.getLogger(__name__)
 

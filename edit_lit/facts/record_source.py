@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from edit_lit.facts.fields import Fields
-from edit_lit.facts.records import check_path, read_records
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, last_mention
 from edit_lit.facts.source import FactSource
+from edit_lit.records.fields import Fields
+from edit_lit.records.readers import check_path, read_records
 
 Maker = Callable[[Fields, int], list[EditRequest]]
 """Makes the requests of a record, given its position; raises a ValueError if the record is malformed."""

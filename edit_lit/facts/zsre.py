@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from edit_lit.facts.counterfact import portability_of
-from edit_lit.facts.fields import Fields
 from edit_lit.facts.record_source import RecordSource, template_of
 from edit_lit.facts.request import EditRequest, Question
+from edit_lit.records.fields import Fields
 
 
 class ZsRE(RecordSource):

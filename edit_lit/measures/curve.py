@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from edit_lit.measures.outcomes import Outcomes, Pool
-from edit_lit.measures.scores import Rule, edit_scores, fate, margin, target_probability
+from edit_lit.measures.scores import Rule, edit_scores, margin, target_probability, transition_counts
 
 BEFORE_EDIT = -1
 """The step under which outcomes of the unedited model are recorded."""
@@ -23,7 +23,7 @@ def curve_point(baseline: Mapping[Pool, Outcomes], now: Mapping[Pool, Outcomes])
     point: dict[str, float] = {}
     for pool, outcomes in now.items():
         for rule in BINARY_RULES:
-            point[f"retention/{pool}/{rule}"] = fate(baseline[pool], outcomes, rule).retention
+            point[f"retention/{pool}/{rule}"] = transition_counts(baseline[pool], outcomes, rule).retention
     if Pool.EDITED in now:
         point |= _edited_point(baseline[Pool.EDITED], now[Pool.EDITED])
     # A rule that applies to no fact (no alternatives, or no success to retain) gives NaN: nothing to plot.
@@ -35,8 +35,8 @@ def _edited_point(baseline: Outcomes, now: Outcomes) -> dict[str, float]:
     for rule in Rule:
         point |= {f"edit/{name}/{rule}": value for name, value in edit_scores(now, rule).items()}
     for rule in BINARY_RULES:
-        fates = fate(baseline, now, rule)
-        if fates.total:
-            point[f"retention/efr/{rule}"] = fates.edit_flip_rate
-            point |= {f"retention/{name}/{rule}": share for name, share in fates.shares().items()}
+        transitions = transition_counts(baseline, now, rule)
+        if transitions.total:
+            point[f"retention/efr/{rule}"] = transitions.edit_flip_rate
+            point |= {f"retention/{name}/{rule}": share for name, share in transitions.shares().items()}
     return point

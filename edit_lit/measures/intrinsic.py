@@ -14,10 +14,10 @@ from torch import Tensor
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.spans import encode_many
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule, success
-from edit_lit.spans import encode_many
 
 log = logging.getLogger(__name__)
 

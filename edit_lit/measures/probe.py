@@ -13,12 +13,12 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit import distributed
-from edit_lit.batching import Rows, length_batches
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.language_model import LanguageModel, working_type
+from edit_lit.language_model.modes import evaluating
+from edit_lit.language_model.spans import AnswerRow, answer_rows
+from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
-from edit_lit.spans import AnswerRow, answer_rows
-from edit_lit.tracing import evaluating
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class _Batch:
     target's first token.
     """
 
-    rows: Rows
+    rows: TokenBatch
     where: tuple[Tensor, Tensor]
     position: Tensor
     token: Tensor
@@ -179,12 +179,12 @@ def _batch(hosts: list[tuple[int, ...]], guests: list[list[tuple[AnswerRow, int]
     ]
     position, token, target, opens = (torch.tensor(part) for part in zip(*scored, strict=True))
     where_row, where_column = (torch.tensor(part) for part in zip(*places, strict=True))
-    return _Batch(Rows.of(hosts), (where_row, where_column), position, token, target, opens)
+    return _Batch(TokenBatch.of(hosts), (where_row, where_column), position, token, target, opens)
 
 
 def _moved(batch: _Batch, device: torch.device) -> _Batch:
     return _Batch(
-        rows=Rows(batch.rows.ids.to(device), batch.rows.mask.to(device)),
+        rows=TokenBatch(batch.rows.ids.to(device), batch.rows.mask.to(device)),
         where=(batch.where[0].to(device), batch.where[1].to(device)),
         position=batch.position.to(device),
         token=batch.token.to(device),

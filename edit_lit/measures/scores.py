@@ -84,7 +84,7 @@ def harmonic_mean(values: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True)
-class Fate:
+class TransitionCounts:
     """What became of facts since the baseline; counts.
 
     ``stable``, ``erased``, ``emergent`` and ``impossible`` are success → success, success → failure, failure → success
@@ -109,14 +109,14 @@ class Fate:
         return self.stable + self.erased + self.emergent + self.impossible
 
     @property
-    def held(self) -> int:
+    def baseline_successes(self) -> int:
         """Facts that succeeded at the baseline."""
         return self.stable + self.erased
 
     @property
     def retention(self) -> float:
         """Share of the baseline's successes that still succeed; NaN if there were none."""
-        return self.stable / self.held if self.held else math.nan
+        return self.stable / self.baseline_successes if self.baseline_successes else math.nan
 
     @property
     def edit_flip_rate(self) -> float:
@@ -129,7 +129,7 @@ class Fate:
         return {name: getattr(self, name) / self.total for name in names}
 
 
-def fate(baseline: Outcomes, now: Outcomes, rule: Rule, kind: Kind = Kind.REWRITE) -> Fate:
+def transition_counts(baseline: Outcomes, now: Outcomes, rule: Rule, kind: Kind = Kind.REWRITE) -> TransitionCounts:
     """Compare outcomes of one kind with those of the baseline, question by question.
 
     Questions to which the rule does not apply are left out. Under ``token`` only a full share is a success.
@@ -139,7 +139,7 @@ def fate(baseline: Outcomes, now: Outcomes, rule: Rule, kind: Kind = Kind.REWRIT
     applies = ~before.isnan() & ~after.isnan()
     had, has = before[applies] == 1, after[applies] == 1
     answers_alternative = now_rows.exact[applies, 1] == 1
-    return Fate(
+    return TransitionCounts(
         stable=int((had & has).sum()),
         erased=int((had & ~has).sum()),
         emergent=int((~had & has).sum()),

@@ -39,8 +39,10 @@ def comparison_figure(runs: list[Run], rule: Rule = Rule.EXACT) -> Figure:
     for run, name in zip(runs, short_names(runs), strict=True):
         (line,) = axes.plot([], [], marker="o", markersize=3, label=name)
         for pool, style in ((run.main_pool, "-"), (Pool.INTRINSIC, ":")):
-            fates = run.fates(pool, rule)
-            axes.plot(list(fates), [item.retention for item in fates.values()], style, color=line.get_color())
+            transitions = run.transitions(pool, rule)
+            axes.plot(
+                list(transitions), [item.retention for item in transitions.values()], style, color=line.get_color()
+            )
     axes.set(xlabel="optimizer steps", ylabel=f"retention ({rule})", ylim=(-0.02, 1.02))
     axes.set_title("edited facts solid, intrinsic facts dotted", fontsize=9)
     axes.grid(alpha=0.3)
@@ -62,7 +64,7 @@ def _draw_facts(axes: Axes, run: Run, rule: Rule) -> None:
         steps = [(step, outcomes.of_kind(Kind.REWRITE)) for step, outcomes in curve.items()]
         values = [mean_over_requests(success(rows, rule), rows.request) for _, rows in steps]
         axes.plot([step for step, _ in steps], values, "o-", markersize=3, label="the facts, unedited")
-    intrinsic = run.fates(Pool.INTRINSIC, rule)
+    intrinsic = run.transitions(Pool.INTRINSIC, rule)
     if intrinsic:
         values = [item.retention for item in intrinsic.values()]
         axes.plot(list(intrinsic), values, "--", color=_COLORS["intrinsic"], label="intrinsic facts retained")
@@ -72,11 +74,11 @@ def _draw_facts(axes: Axes, run: Run, rule: Rule) -> None:
 
 def _draw_interval(axes: Axes, run: Run, rule: Rule) -> None:
     """The 95 % interval of efficacy: Wilson's, over the edited facts."""
-    fates = run.fates(Pool.EDITED, rule)
-    bounds = [wilson_interval(item.stable + item.emergent, item.total) for item in fates.values()]
+    transitions = run.transitions(Pool.EDITED, rule)
+    bounds = [wilson_interval(item.stable + item.emergent, item.total) for item in transitions.values()]
     if bounds:
         low, high = zip(*bounds, strict=True)
-        axes.fill_between(list(fates), low, high, color=_COLORS["efficacy"], alpha=0.15, linewidth=0)
+        axes.fill_between(list(transitions), low, high, color=_COLORS["efficacy"], alpha=0.15, linewidth=0)
 
 
 def _draw_task(axes: Axes, run: Run) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edit_lit.editors.delta import Delta
+from edit_lit.deltas.delta import Delta
 from edit_lit.measures.curve import BEFORE_EDIT
+from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Kind, Outcomes, Pool
-from edit_lit.measures.records import FOLDER, read_probes
-from edit_lit.measures.scores import Fate, Rule, fate
+from edit_lit.measures.scores import Rule, TransitionCounts, transition_counts
 
 Series = list[tuple[int, float]]
 
@@ -40,7 +40,7 @@ class Run:
             ValueError: If it holds no probe records.
         """
         delta = folder / "edits" / "delta.safetensors"
-        seconds = Delta.load(delta).provenance.health.get("seconds") if delta.exists() else None
+        seconds = Delta.load(delta).provenance.diagnostics.get("seconds") if delta.exists() else None
         return cls(folder, read_probes(folder / FOLDER), _read_downstream(folder / "metrics.csv"), seconds)
 
     @property
@@ -61,13 +61,13 @@ class Run:
         """Outcomes from the baseline on, by step."""
         return {step: outcomes for step, outcomes in self.probes.get(pool, {}).items() if step != BEFORE_EDIT}
 
-    def fates(self, pool: Pool, rule: Rule, kind: Kind = Kind.REWRITE) -> dict[int, Fate]:
+    def transitions(self, pool: Pool, rule: Rule, kind: Kind = Kind.REWRITE) -> dict[int, TransitionCounts]:
         """What became of a pool's facts at each step since the baseline."""
         curve = self.curve(pool)
         if not curve:
             return {}
         baseline = next(iter(curve.values()))
-        return {step: fate(baseline, outcomes, rule, kind) for step, outcomes in curve.items()}
+        return {step: transition_counts(baseline, outcomes, rule, kind) for step, outcomes in curve.items()}
 
 
 def find_runs(paths: list[Path]) -> list[Run]:

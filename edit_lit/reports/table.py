@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from edit_lit.measures.outcomes import Outcomes, Pool
-from edit_lit.measures.scores import SCORE_NAMES, Fate, Rule, edit_scores, half_life, wilson_interval
+from edit_lit.measures.scores import SCORE_NAMES, Rule, TransitionCounts, edit_scores, half_life, wilson_interval
 from edit_lit.reports.run import Run, short_names
 
 Row = tuple[str, ...]
@@ -47,25 +47,27 @@ def _score(outcomes: Outcomes | None, name: str, rule: Rule) -> float:
 
 
 def _retention_rows(run: Run, pool: Pool, rule: Rule) -> list[Row]:
-    fates = run.fates(pool, rule)
-    if not fates:
+    transitions = run.transitions(pool, rule)
+    if not transitions:
         return []
-    last = list(fates.values())[-1]
-    if not last.held:
+    last = list(transitions.values())[-1]
+    if not last.baseline_successes:
         return []
-    rows: list[Row] = [(f"retention, {pool} ({rule})", "", _percent(last.held / last.total), retention_text(last))]
+    rows: list[Row] = [
+        (f"retention, {pool} ({rule})", "", _percent(last.baseline_successes / last.total), retention_text(last))
+    ]
     if pool is run.main_pool and rule is Rule.EXACT:
-        half = half_life(list(fates), [step_fate.retention for step_fate in fates.values()])
-        rows.append(("half-life", "", "", f"step {half}" if half is not None else f"beyond step {max(fates)}"))
+        half = half_life(list(transitions), [step_counts.retention for step_counts in transitions.values()])
+        rows.append(("half-life", "", "", f"step {half}" if half is not None else f"beyond step {max(transitions)}"))
         if last.erased:
             rows.append(("erased: reverted / displaced", "", "", f"{last.reverted} / {last.displaced}"))
     return rows
 
 
-def retention_text(last: Fate) -> str:
+def retention_text(last: TransitionCounts) -> str:
     """Retention with its 95 % interval and the counts behind it."""
-    low, high = wilson_interval(last.stable, last.held)
-    return f"{last.retention:.1%} [{low:.1%}, {high:.1%}] of {last.held}"
+    low, high = wilson_interval(last.stable, last.baseline_successes)
+    return f"{last.retention:.1%} [{low:.1%}, {high:.1%}] of {last.baseline_successes}"
 
 
 def _percent(value: float) -> str:
@@ -99,8 +101,8 @@ def _comparison_row(run: Run, name: str) -> Row:
         ends = [_percent(_score(outcomes, score, Rule.EXACT)) for outcomes in (*curve[:1], *curve[-1:])]
         cells.append(" → ".join(filter(None, ends)))
     for pool in (run.main_pool, Pool.INTRINSIC):
-        fates = list(run.fates(pool, Rule.EXACT).values())
-        cells.append(retention_text(fates[-1]) if fates and fates[-1].held else "")
+        transitions = list(run.transitions(pool, Rule.EXACT).values())
+        cells.append(retention_text(transitions[-1]) if transitions and transitions[-1].baseline_successes else "")
     accuracy = run.downstream.get("val_accuracy")
     return (*cells, _percent(accuracy[-1][1]) if accuracy else "")
 

@@ -5,12 +5,11 @@ from edit_lit.tasks.fact_statements import FactStatements
 from edit_lit.tasks.gsm8k import Gsm8k
 from edit_lit.tasks.hotpot_qa import HotpotQa
 from edit_lit.tasks.instructions import Instructions
-from edit_lit.tasks.prompts import Alpaca, Chat, Plain, Prompt, QuestionAnswer
+from edit_lit.tasks.prompt_templates import Alpaca, Chat, Plain, Prompt, QuestionAnswer
 from edit_lit.tasks.running_text import RunningText
 from edit_lit.tasks.scorers import ChoiceLikelihood, ExtractedChoice, FinalNumber, Scorer, ShortAnswer
 from edit_lit.tasks.sst2 import Sst2
 from edit_lit.tasks.task import Task
-from edit_lit.tasks.world_reviews import WorldReviews
 
 __all__ = [
     "Alpaca",
@@ -31,5 +30,4 @@ __all__ = [
     "ShortAnswer",
     "Sst2",
     "Task",
-    "WorldReviews",
 ]

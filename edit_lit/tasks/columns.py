@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from edit_lit.facts.fields import Fields
-from edit_lit.tasks.prompts import Plain, Prompt
+from edit_lit.records.fields import Fields
+from edit_lit.tasks.prompt_templates import Plain, Prompt
 from edit_lit.tasks.record_task import Item, RecordTask
 from edit_lit.tasks.scorers import Scorer
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from edit_lit.facts.fields import Fields
+from edit_lit.records.fields import Fields
 from edit_lit.tasks.record_task import Item, RecordTask
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from edit_lit.facts.fields import Fields
+from edit_lit.records.fields import Fields
 from edit_lit.tasks.record_task import Item, RecordTask
 
 _FORMAT = re.compile(r"Answer format: (\S+)\s*$")

@@ -12,10 +12,10 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from edit_lit.batching import Rows
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.modes import evaluating
+from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.tasks.task import IGNORED, Example
-from edit_lit.tracing import evaluating
 
 
 def pack(examples: Iterable[Example], block_tokens: int) -> Iterator[Example]:
@@ -63,10 +63,10 @@ def keeps_examples_apart(language_model: LanguageModel) -> bool:
     """Whether a packed row gives this model's second example the logits that it gets alone."""
     device = language_model.device
     first, second = [1, 2, 3], [2, 1, 3, 1]
-    alone = Rows.of([second], device)
+    alone = TokenBatch.of([second], device)
     ids = torch.tensor([[*first, *second]], device=device)
     positions = torch.tensor([[*range(len(first)), *range(len(second))]], device=device)
-    packed = Rows(ids, torch.ones_like(ids), positions)
+    packed = TokenBatch(ids, torch.ones_like(ids), positions)
     columns = torch.arange(len(second), device=device)
     with evaluating(language_model.model):
         one = language_model.logits_at(alone, (torch.zeros_like(columns), columns)).float()

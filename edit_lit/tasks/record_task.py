@@ -10,13 +10,13 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.facts.fields import Fields
-from edit_lit.facts.records import check_path, read_records
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.records.fields import Fields
+from edit_lit.records.readers import check_path, read_records
+from edit_lit.tasks.edit_filter import check_options, edit_filter
 from edit_lit.tasks.packing import check_packing, pack
-from edit_lit.tasks.prompts import Alpaca, Prompt
-from edit_lit.tasks.related import check_options, edit_filter
+from edit_lit.tasks.prompt_templates import Alpaca, Prompt
 from edit_lit.tasks.scorers import Scorer
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
 from edit_lit.tasks.text import Text, example_of

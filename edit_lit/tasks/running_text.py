@@ -11,13 +11,13 @@ from typing import Literal
 import fsspec
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.facts.fields import Fields
-from edit_lit.facts.records import check_path, is_hub_name, load_data_set, read_records
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
-from edit_lit.spans import encode
+from edit_lit.language_model.spans import encode
+from edit_lit.records.fields import Fields
+from edit_lit.records.readers import check_path, is_hub_name, load_data_set, read_records
+from edit_lit.tasks.edit_filter import EditFilter, check_options, edit_filter
 from edit_lit.tasks.packing import check_packing, pack
-from edit_lit.tasks.related import EditFilter, check_options, edit_filter
 from edit_lit.tasks.stream import ExampleStream
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
 

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from edit_lit import distributed
-from edit_lit.batching import Rows, length_batches
 from edit_lit.language_model import LanguageModel, working_type
-from edit_lit.tasks.generation import continuations
+from edit_lit.language_model.generation import continuations
+from edit_lit.language_model.modes import evaluating
+from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.tasks.task import Example
 from edit_lit.tasks.text import Text, example_of
-from edit_lit.tracing import evaluating
 
 FAMILIES = (
     ("true", "false"),
@@ -147,7 +147,7 @@ def answer_nll(language_model: LanguageModel, examples: Sequence[Example], batch
     sums = torch.zeros(len(examples), 2, dtype=torch.float64, device=device)
     with evaluating(language_model.model):
         for batch in distributed.shard(length_batches([len(row["input_ids"]) for row in examples], batch_tokens)):
-            rows = Rows.of([examples[index]["input_ids"] for index in batch], device)
+            rows = TokenBatch.of([examples[index]["input_ids"] for index in batch], device)
             places = [
                 (row, column - 1, examples[index]["input_ids"][column], index)
                 for row, index in enumerate(batch)

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.utils.data import Dataset, IterableDataset
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.batching import pad_right
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.token_batch import pad_right
 
 IGNORED = -100
 

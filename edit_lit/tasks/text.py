@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.spans import encode
+from edit_lit.language_model.spans import encode
 from edit_lit.tasks.task import IGNORED, Example
 
 

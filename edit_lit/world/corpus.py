@@ -1,102 +1,27 @@
-"""The text that the world's model is trained on."""
+"""The world's training text as the corpus whose keys an edit leaves alone."""
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 
-from edit_lit.world.almanac import Almanac, Fact, build_almanac
-from edit_lit.world.reviews import REVIEW_WORDS
-from edit_lit.world.sentences import FILLERS, MENTION
-from edit_lit.world.tokenizer import words
-
-FILLER_SHARE = 0.10
-KIND_SHARE = 0.04
-WORD_SHARE = 0.04
-SENTENCES = (1, 1, 2, 3)
-"""How many sentences a document has; each entry is as likely as the next."""
+from edit_lit.records.corpora import Corpus
+from edit_lit.world.documents import documents
 
 
-@dataclass(frozen=True)
-class Sentence:
-    """One sentence as words, with what it is about.
+class WorldCorpus(Corpus):
+    """Texts like those that the world's model was trained on.
 
     Args:
-        words: The words, one token each.
-        subject: First word of the subject and the word after its last; both 0 if there is no subject.
-        object: The word that states the fact; none if the sentence states no fact.
+        limit: How many documents.
+        seed: Which ones; the model itself was trained on those of seed 0.
     """
 
-    words: tuple[str, ...]
-    subject: tuple[int, int] = (0, 0)
-    object: int | None = None
+    def __init__(self, limit: int = 1500, seed: int = 1) -> None:
+        if limit < 1:
+            raise ValueError(f"limit is {limit}; it must be at least 1.")
+        self.limit = limit
+        self.seed = seed
 
-
-Document = tuple[Sentence, ...]
-
-
-def _about(subject: str, template: str, object_: str | None) -> Sentence:
-    before, after = (words(part) for part in template.split("{}"))
-    name = words(subject)
-    statement = [*before, *name, *after]
-    ending = [] if object_ is None else [object_]
-    span = (len(before), len(before) + len(name))
-    return Sentence((*statement, *ending, "."), span, None if object_ is None else len(statement))
-
-
-def state(fact: Fact, template: str) -> Sentence:
-    """A sentence that states a fact in the words of a template."""
-    return _about(fact.subject, template, fact.object)
-
-
-class _Deck:
-    """Facts in random order, each once before any comes up again."""
-
-    def __init__(self, facts: Sequence[Fact], rng: random.Random) -> None:
-        self._facts = facts
-        self._rng = rng
-        self._left: list[Fact] = []
-
-    def draw(self) -> Fact:
-        if not self._left:
-            self._left = list(self._facts)
-            self._rng.shuffle(self._left)
-        return self._left.pop()
-
-
-def stream(almanac: Almanac, seed: int) -> Iterator[Document]:
-    """Draw documents without end.
-
-    Every document has one to three sentences: a filler, a sentence that names a subject's kind, a mention
-    of a word, or a fact in one of the templates in which it may be trained. All facts come up equally often.
-    """
-    rng = random.Random(f"corpus {seed}")
-    deck = _Deck(almanac.facts, rng)
-    subjects = list(almanac.kinds)
-
-    def sentence() -> Sentence:
-        choice = rng.random()
-        if choice < FILLER_SHARE:
-            return Sentence(tuple(words(rng.choice(FILLERS))))
-        if choice < FILLER_SHARE + KIND_SHARE:
-            subject = rng.choice(subjects)
-            return _about(subject, f"{{}} is a {almanac.kinds[subject]}", None)
-        if choice < FILLER_SHARE + KIND_SHARE + WORD_SHARE:
-            return Sentence(tuple(words(MENTION.format(word=rng.choice(REVIEW_WORDS)))))
-        fact = deck.draw()
-        return state(fact, rng.choice(fact.trained))
-
-    while True:
-        yield tuple(sentence() for _ in range(rng.choice(SENTENCES)))
-
-
-def documents(n: int, seed: int = 0) -> list[str]:
-    """Draw texts like those the world's model was trained on.
-
-    Args:
-        n: How many.
-        seed: Which ones. The same seed gives the same texts.
-    """
-    drawn = zip(range(n), stream(build_almanac(), seed), strict=False)
-    return [" ".join(word for sentence in document for word in sentence.words) for _, document in drawn]
+    def documents(self) -> Iterator[str]:
+        """The documents, in a fixed order."""
+        yield from documents(self.limit, self.seed)

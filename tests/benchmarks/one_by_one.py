@@ -7,14 +7,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from edit_lit.batching import pad_right
+from edit_lit.activations.token_rows import SubjectRow
 from edit_lit.editors import TargetValues
-from edit_lit.editors.prompts import SubjectRow
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.token_batch import pad_right
 
 
 def target_value(
-    options: TargetValues, language_model: LanguageModel, layer: int, scored: Sequence[SubjectRow], essence: SubjectRow
+    options: TargetValues,
+    language_model: LanguageModel,
+    layer: int,
+    scored: Sequence[SubjectRow],
+    kl_anchor_prompt: SubjectRow,
 ) -> Tensor:
     """A fact's target value: padded rows, all logits of every pass, and a look at the loss after each.
 
@@ -23,14 +27,14 @@ def target_value(
         language_model: A frozen model.
         layer: The layer whose output is moved.
         scored: The fact's prompts, the bare one first.
-        essence: Its essence statement.
+        kl_anchor_prompt: Its essence statement.
 
     Returns:
         The value, [hidden size].
     """
-    rows = [*scored, essence]
+    rows = [*scored, kl_anchor_prompt]
     ids = pad_right([row.ids for row in rows], 0)
-    lookup = torch.tensor([row.lookup for row in rows])
+    subject_last = torch.tensor([row.subject_last for row in rows])
     delta = torch.zeros(language_model.hidden_size, requires_grad=True)
     optimizer = torch.optim.Adam([delta], lr=options.lr)
     origin: Tensor | None = None
@@ -39,16 +43,16 @@ def target_value(
     def move(_: nn.Module, __: object, output: Tensor) -> Tensor:
         nonlocal origin
         if origin is None:
-            origin = output[0, lookup[0]].detach().clone()
+            origin = output[0, subject_last[0]].detach().clone()
         moved = output.clone()
-        moved[torch.arange(len(rows)), lookup] += delta
+        moved[torch.arange(len(rows)), subject_last] += delta
         return moved
 
     handle = language_model.blocks[layer].register_forward_hook(move)
     for step in range(options.steps):
         log_p = language_model.model(input_ids=ids).logits.log_softmax(-1)
         nll = torch.stack([_nll(log_p[place], row) for place, row in enumerate(scored)]).mean()
-        now = log_p[-1, essence.lookup]
+        now = log_p[-1, kl_anchor_prompt.subject_last]
         initial = now.detach() if initial is None else initial
         assert origin is not None
         kl = (now.exp() * (now - initial)).sum()

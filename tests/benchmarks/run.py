@@ -16,21 +16,22 @@ import torch
 from torch import Tensor
 
 from callbacks import EditRetentionCallback
-from edit_lit.batching import Rows, length_batches
+from edit_lit.activations import Contexts
+from edit_lit.activations.shared_prefix import SharedPrefixCache
+from edit_lit.activations.token_rows import SubjectRow, prompt_rows, statement_rows
 from edit_lit.data_module import EditDataModule
-from edit_lit.editors import MEMIT, Contexts, SecondMoments, TargetValues
-from edit_lit.editors.beginnings import Beginnings
-from edit_lit.editors.prompts import SubjectRow, prompt_rows, statement_rows
-from edit_lit.editors.target_search import find_target_values
+from edit_lit.editors import MEMIT, KeyCovariance, TargetValues
+from edit_lit.editors.targets.search import find_target_values
 from edit_lit.facts.request import EditRequest
-from edit_lit.facts.world import World
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.modes import evaluating, frozen
+from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.measures.probe import Probe
-from edit_lit.tasks.world_reviews import WorldReviews
-from edit_lit.tracing import evaluating, frozen
 from edit_lit.world import WorldCorpus, WorldModel
+from edit_lit.world.facts import World
 from edit_lit.world.sentences import FILLERS
+from edit_lit.world.task import WorldReviews
 from tests.benchmarks.one_by_one import target_value
 
 LAYERS = [1, 2, 3]
@@ -48,8 +49,8 @@ def seconds(work: Callable[[], object]) -> float:
 def editor(cache: str) -> MEMIT:
     """MEMIT as the quickstart uses it, but for the chosen facts."""
     contexts = Contexts(templates=TEMPLATES)
-    moments = SecondMoments(corpus=WorldCorpus(), cache_dir=cache)
-    return MEMIT(LAYERS, 10.0, 2.0, TargetValues(stop_loss=0.15), contexts, moments)
+    key_covariance = KeyCovariance(corpus=WorldCorpus(), cache_dir=cache)
+    return MEMIT(LAYERS, 10.0, 2.0, TargetValues(stop_loss=0.15), contexts, key_covariance)
 
 
 def bench_edit(language_model: LanguageModel, requests: list[EditRequest]) -> None:
@@ -73,19 +74,19 @@ def bench_target_values(language_model: LanguageModel, requests: list[EditReques
     """Target values of all facts together, against one fact at a time through the whole model."""
     tokenizer, options = language_model.tokenizer, TargetValues(stop_loss=0.15)
     prompts = prompt_rows(tokenizer, requests, TEMPLATES)
-    essences = statement_rows(tokenizer, requests, options.essence)
+    kl_anchors = statement_rows(tokenizer, requests, options.kl_anchor_prompt)
 
     def together() -> Tensor:
-        return find_target_values(options, language_model, LAYERS[-1], prompts, essences).values
+        return find_target_values(options, language_model, LAYERS[-1], prompts, kl_anchors).values
 
     def alone() -> Tensor:
         values = [
-            target_value(options, language_model, LAYERS[-1], *rows) for rows in zip(prompts, essences, strict=True)
+            target_value(options, language_model, LAYERS[-1], *rows) for rows in zip(prompts, kl_anchors, strict=True)
         ]
         return torch.stack(values)
 
     with frozen(language_model.model):
-        found = find_target_values(options, language_model, LAYERS[-1], prompts, essences)
+        found = find_target_values(options, language_model, LAYERS[-1], prompts, kl_anchors)
         apart = float((found.values - alone()).norm() / found.values.norm())
         pairs = [(seconds(together), seconds(alone)) for _ in range(REPEATS)]
     print(
@@ -93,7 +94,7 @@ def bench_target_values(language_model: LanguageModel, requests: list[EditReques
         f"{median(a for a, _ in pairs):.2f} s / {median(b for _, b in pairs):.2f} s, "
         f"{median(b / a for a, b in pairs):.1f} times as fast; they differ by {apart:.1e} of their norm"
     )
-    rows = [[*of_fact, essence] for of_fact, essence in zip(prompts, essences, strict=True)]
+    rows = [[*of_fact, kl_anchor_prompt] for of_fact, kl_anchor_prompt in zip(prompts, kl_anchors, strict=True)]
     floor = operations(language_model, rows, found.steps.tolist()) / speed_of_products()
     print(f"matrix products alone, at the speed of large ones: {floor:.2f} s\n")
 
@@ -106,9 +107,9 @@ def operations(language_model: LanguageModel, rows: list[list[SubjectRow]], pass
     """
     matrix = sum(weight.numel() for weight in language_model.blocks[0].parameters() if weight.dim() == 2)
     above = len(language_model.blocks) - 1 - LAYERS[-1]
-    starts = Beginnings(language_model, [row for fact in rows for row in fact], 0).starts
+    starts = SharedPrefixCache(language_model, [row for fact in rows for row in fact], 0).starts
     once = sum(len(row.ids) - start for fact in rows for row, start in zip(fact, starts(fact), strict=True))
-    ends = [sum(len(row.ids) - row.lookup for row in fact) for fact in rows]
+    ends = [sum(len(row.ids) - row.subject_last for row in fact) for fact in rows]
     again = sum(number * tokens for number, tokens in zip(passes, ends, strict=True))
     return 2.0 * matrix * (once * len(language_model.blocks) + 2 * again * above)
 
@@ -145,8 +146,8 @@ def bench_moments(language_model: LanguageModel) -> None:
     """Moments of all edited layers against one forward pass over the corpus."""
     rows = [language_model.tokenizer(text)["input_ids"] for text in WorldCorpus().documents()]
     tokens = sum(map(len, rows))
-    moments = SecondMoments(corpus=WorldCorpus())
-    batches = [Rows.of([rows[index] for index in batch]) for batch in length_batches(list(map(len, rows)), 8192)]
+    key_covariance = KeyCovariance(corpus=WorldCorpus())
+    batches = [TokenBatch.of([rows[index] for index in batch]) for batch in length_batches(list(map(len, rows)), 8192)]
 
     def plain() -> None:
         with evaluating(language_model.model):
@@ -154,7 +155,8 @@ def bench_moments(language_model: LanguageModel) -> None:
                 language_model.model(input_ids=batch.ids, attention_mask=batch.mask, use_cache=False)
 
     pairs = [
-        (seconds(lambda: moments._measure(language_model, rows, LAYERS)), seconds(plain)) for _ in range(REPEATS + 1)
+        (seconds(lambda: key_covariance._measure(language_model, rows, LAYERS)), seconds(plain))
+        for _ in range(REPEATS + 1)
     ][1:]
     print(f"second moments of {len(LAYERS)} layers: {tokens / median(a for a, _ in pairs):,.0f} tokens a second")
     print(f"second moments / plain forward over the same tokens: {median(a / b for a, b in pairs):.2f}\n")

@@ -9,8 +9,8 @@ What the peak is made of, with N = 512 neurons, D = 128 hidden dimensions and 6 
   gradients, and a batch of 8,192 tokens on its way to the keys. 100 facts at a time need nothing beyond that: of the
   facts written before, each layer keeps one N × N matrix of 2 MB.
 - For each fact that is written together with others, about 45 kB: hidden states between layers, 28 · 4 D = 15 kB for
-  the 28 tokens up to the subject that not all prompts share, up to KeyStream's budget of 2 GiB; its mean key, bare key
-  and value in float64, 8 (2 N + D) = 9 kB; three copies of key and residual while they are condensed to N columns,
+  the 28 tokens up to the subject that not all prompts share, up to KeyExtractor's budget of 2 GiB; its mean key, bare
+  key and value in float64, 8 (2 N + D) = 9 kB; three copies of key and residual while they are condensed to N columns,
   24 (N + D) = 15 kB; its tokens in lists and tensors, 6 kB. Measured are 65 kB: the allocator keeps some of what was
   let go.
 
@@ -35,24 +35,26 @@ from types import ModuleType
 
 import torch
 
-from edit_lit.editors import MEMIT, Contexts, MEMITSequential, SecondMoments, TargetValues, closed_form
-from edit_lit.editors.closed_form import ClosedFormEditor
-from edit_lit.editors.edited_weights import EditedWeights
-from edit_lit.editors.keys import KeyStream
-from edit_lit.editors.solver import Committed
+from edit_lit.activations import Contexts
+from edit_lit.activations.keys import KeyExtractor
+from edit_lit.editors import MEMIT, KeyCovariance, MEMITSequential, TargetValues
+from edit_lit.editors.base.weight_workspace import WeightWorkspace
+from edit_lit.editors.closed_form import editor
+from edit_lit.editors.closed_form.accumulated import Accumulated
+from edit_lit.editors.closed_form.editor import ClosedFormEditor
 from edit_lit.facts.request import EditRequest
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule, edit_scores
 from edit_lit.world import WorldCorpus, WorldModel
-from edit_lit.world.almanac import Almanac, build_almanac
+from edit_lit.world.knowledge_base import KnowledgeBase, build_knowledge_base
 from edit_lit.world.relations import RELATIONS, Relation
 from edit_lit.world.sentences import FILLERS
 
 LAYERS = [1, 2, 3]
 PARTS = {
-    "target values": [(closed_form, "find_target_values")],
-    "keys": [(KeyStream, "__init__"), (KeyStream, "advance"), (KeyStream, "read")],
-    "solves": [(ClosedFormEditor, "solve"), (Committed, "commit"), (EditedWeights, "add")],
+    "target values": [(editor, "find_target_values")],
+    "keys": [(KeyExtractor, "__init__"), (KeyExtractor, "advance"), (KeyExtractor, "read")],
+    "solves": [(ClosedFormEditor, "solve"), (Accumulated, "accumulate"), (WeightWorkspace, "add")],
 }
 """What is timed apart from the whole."""
 
@@ -76,27 +78,27 @@ class Run:
     def editor(self) -> MEMIT:
         """MEMIT as the quickstart uses it, with fewer steps."""
         contexts = Contexts(templates=[f"{filler} {{}}" for filler in FILLERS[:5]])
-        moments = SecondMoments(corpus=WorldCorpus(), cache_dir=self.cache)
+        key_covariance = KeyCovariance(corpus=WorldCorpus(), cache_dir=self.cache)
         values = TargetValues(steps=self.steps, stop_loss=0.15)
-        return (MEMITSequential if self.sequential else MEMIT)(LAYERS, 10.0, 2.0, values, contexts, moments)
+        return (MEMITSequential if self.sequential else MEMIT)(LAYERS, 10.0, 2.0, values, contexts, key_covariance)
 
 
 def made_up(count: int) -> list[EditRequest]:
     """Facts about subjects that the world does not have: pairs of names of one kind, each pair once."""
-    almanac, rng = build_almanac(), random.Random(0)
+    knowledge_base, rng = build_knowledge_base(), random.Random(0)
     last = defaultdict(list)
-    for subject, kind in almanac.kinds.items():
+    for subject, kind in knowledge_base.kinds.items():
         last[kind].append(subject.split()[-1])
     subjects = [(kind, f"{one} {other}") for kind, names in last.items() for one, other in permutations(names, 2)]
     relations = defaultdict(list)
     for relation in RELATIONS:
         relations[relation.kind].append(relation)
     chosen = rng.sample(subjects, count)
-    return [_fact(almanac, rng.choice(relations[kind]), subject, rng) for kind, subject in chosen]
+    return [_fact(knowledge_base, rng.choice(relations[kind]), subject, rng) for kind, subject in chosen]
 
 
-def _fact(almanac: Almanac, relation: Relation, subject: str, rng: random.Random) -> EditRequest:
-    target = rng.choice(almanac.objects(relation))
+def _fact(knowledge_base: KnowledgeBase, relation: Relation, subject: str, rng: random.Random) -> EditRequest:
+    target = rng.choice(knowledge_base.objects(relation))
     return EditRequest(subject, rng.choice(relation.templates), target, id=f"{subject}: {relation.name}")
 
 

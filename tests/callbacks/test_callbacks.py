@@ -14,9 +14,9 @@ from callbacks import EditRetentionCallback, KnowledgeEdit, RunReport
 from edit_lit.data_module import EditDataModule
 from edit_lit.editors import MEMIT
 from edit_lit.measures.curve import BEFORE_EDIT
+from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.probe import Probe
-from edit_lit.measures.records import FOLDER, read_probes
 from edit_lit.reports.run import Run
 from edit_lit.tuning import FullTuning, LoRA
 
@@ -186,7 +186,7 @@ def test_probes_come_once_per_optimizer_step_and_early_ones_at_powers_of_two(tmp
 
 
 def test_a_killed_run_leaves_no_half_written_file(tmp_path, corpus, monkeypatch):
-    import edit_lit.measures.records as records
+    import edit_lit.measures.outcome_files as records
 
     whole = records.pq.write_table
     calls = []
@@ -225,8 +225,8 @@ def test_everything_is_in_the_log(tmp_path, corpus):
     names = {"efficacy", "generalization", "specificity", "score"}
     expected = {f"edit/{name}/{rule}" for name in names for rule in ("prob", "exact", "first", "token")}
     expected |= {f"retention/{pool}/prob" for pool in ("edited", "intrinsic")}
-    fates = ("efr", "stable", "erased", "emergent", "impossible", "reverted", "displaced")
-    expected |= {f"retention/{name}/prob" for name in fates}
+    transitions = ("efr", "stable", "erased", "emergent", "impossible", "reverted", "displaced")
+    expected |= {f"retention/{name}/prob" for name in transitions}
     expected |= {f"downstream/{name}" for name in ("train_loss", "val_loss", "val_perplexity", "val_accuracy")}
     expected |= {"edit/target_prob", "edit/margin", "probe/seconds"}
     assert expected - tags == set()

@@ -6,14 +6,15 @@ import torch
 import transformers as hf
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
-from edit_lit.editors import Contexts, TargetValues
-from edit_lit.editors.keys import KeyStream
-from edit_lit.editors.prompts import prompt_rows, statement_rows
-from edit_lit.editors.sites import BlockOutput
-from edit_lit.editors.target_search import find_target_values
+from edit_lit.activations import Contexts
+from edit_lit.activations.hook_points import BlockOutput
+from edit_lit.activations.keys import KeyExtractor
+from edit_lit.activations.token_rows import prompt_rows, statement_rows
+from edit_lit.editors import TargetValues
+from edit_lit.editors.targets.search import find_target_values
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
-from edit_lit.tracing import frozen
+from edit_lit.language_model.modes import frozen
 
 CITIES = ("Oslo", "New Delhi", "Lima", "Rio Grande", "Bern", "Quito")
 SUBJECTS = (*CITIES, *(f"{one} {other}" for one in CITIES for other in CITIES))
@@ -100,16 +101,20 @@ def values(**options: object) -> TargetValues:
     return TargetValues(**{"steps": 15, "clamp": 30.0, "weight_decay": 1e-3, "chunk": 3, **options})
 
 
-def optimised(language_model, options, site, count=4, layer=2, contexts=CONTEXTS):
+def optimised(language_model, options, hook_point, count=4, layer=2, contexts=CONTEXTS):
     made = requests(count)
     prompts = prompt_rows(language_model.tokenizer, made, contexts)
     with frozen(language_model.model):
-        essences = statement_rows(language_model.tokenizer, made, "{} is a")
-        return find_target_values(options, language_model, layer, prompts, essences, site)
+        kl_anchors = statement_rows(language_model.tokenizer, made, "{} is a")
+        return find_target_values(options, language_model, layer, prompts, kl_anchors, hook_point)
 
 
-def readings(language_model, made, layer, site=BlockOutput(), contexts=CONTEXTS, flat=False):
-    stream = KeyStream(
-        language_model, prompt_rows(language_model.tokenizer, made, contexts), layer, flat=flat, site=site
+def readings(language_model, made, layer, hook_point=BlockOutput(), contexts=CONTEXTS, uniform_weights=False):
+    stream = KeyExtractor(
+        language_model,
+        prompt_rows(language_model.tokenizer, made, contexts),
+        layer,
+        uniform_weights=uniform_weights,
+        hook_point=hook_point,
     )
     return stream.read(layer)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from edit_lit.editors.moments import Spectrum
-from edit_lit.editors.null_space import BelowShare, BelowValue, BeyondRank, NullSpace
-from edit_lit.editors.restraints import PRUNE, RECT, SPHERE
-from edit_lit.editors.solver import Committed, Identity, InverseMoment, solve_update
-from edit_lit.editors.updates import Dense, LowRank, added
+from edit_lit.deltas.updates import Dense, LowRank, added
+from edit_lit.editors.base.constraints import PRUNE, RECT, SPHERE
+from edit_lit.editors.closed_form.accumulated import Accumulated
+from edit_lit.editors.closed_form.key_covariance import Spectrum
+from edit_lit.editors.closed_form.null_space import BelowShare, BelowValue, BeyondRank, NullSpace
+from edit_lit.editors.closed_form.preconditioners import Identity, InverseCovariance
+from edit_lit.editors.closed_form.solver import solve_update
 
 N, D = 24, 7
 EYE = torch.eye(N, dtype=torch.float64)
@@ -40,7 +42,7 @@ def close(found, expected, tolerance=1e-9):
 
 def test_emmet_with_epsilon_one_is_memit(moment):
     ((keys, residuals),) = batches(1)
-    matrix = InverseMoment(Spectrum.of(moment, 1), 3.0)
+    matrix = InverseCovariance(Spectrum.of(moment, 1), 3.0)
     expected = torch.linalg.solve(3.0 * moment + keys @ keys.T, keys @ residuals.T).T
     close(dense(solve_update(matrix, keys, residuals, epsilon=1.0)), expected)
 
@@ -50,7 +52,9 @@ def test_emmet_for_one_fact_without_epsilon_is_rome(moment, weight):
     ((keys, residuals),) = batches(1, size=1)
     direction = torch.linalg.solve(moment, keys)
     expected = residuals @ direction.T / (keys.T @ direction)
-    close(dense(solve_update(InverseMoment(Spectrum.of(moment, 1), weight), keys, residuals, epsilon=0.0)), expected)
+    close(
+        dense(solve_update(InverseCovariance(Spectrum.of(moment, 1), weight), keys, residuals, epsilon=0.0)), expected
+    )
 
 
 def test_emmet_is_the_constrained_minimum(moment):
@@ -60,13 +64,13 @@ def test_emmet_is_the_constrained_minimum(moment):
     system = torch.cat([torch.cat([2 * moment, keys], 1), torch.cat([keys.T, torch.zeros(facts, facts)], 1)], 0)
     right = torch.cat([torch.zeros(N, D, dtype=torch.float64), residuals.T], 0)
     expected = torch.linalg.solve(system, right)[:N].T
-    close(dense(solve_update(InverseMoment(Spectrum.of(moment, 1), 5.0), keys, residuals, epsilon=0.0)), expected)
+    close(dense(solve_update(InverseCovariance(Spectrum.of(moment, 1), 5.0), keys, residuals, epsilon=0.0)), expected)
 
 
 def test_emmet_with_epsilon_minimises_the_softened_objective(moment):
     """λ tr(ΔCΔᵀ) + ‖ΔK − R‖² / ε: the gradient vanishes at the closed form."""
     ((keys, residuals),) = batches(1)
-    update = dense(solve_update(InverseMoment(Spectrum.of(moment, 1), 5.0), keys, residuals, epsilon=0.1))
+    update = dense(solve_update(InverseCovariance(Spectrum.of(moment, 1), 5.0), keys, residuals, epsilon=0.1))
     update.requires_grad_()
     objective = 5.0 * (update @ moment * update).sum() + (update @ keys - residuals).square().sum() / 0.1
     (gradient,) = torch.autograd.grad(objective, update)
@@ -82,12 +86,12 @@ def test_equal_keys_without_epsilon_get_the_least_squares_solution():
 @pytest.mark.parametrize("damping", [0.0, 0.7])
 def test_committed_batches_equal_the_dense_solve_over_all_keys(moment, damping):
     """MEMIT sequential (γ = 0) and ENCORE: (λC + γI + Σ KₚKₚᵀ + KKᵀ) X = K."""
-    matrix = Committed(InverseMoment(Spectrum.of(moment, 1), 3.0, damping=damping))
+    matrix = Accumulated(InverseCovariance(Spectrum.of(moment, 1), 3.0, damping=damping))
     past = torch.zeros(N, N, dtype=torch.float64)
     for keys, residuals in batches(4):
         system = 3.0 * moment + damping * EYE + past + keys @ keys.T
         close(dense(solve_update(matrix, keys, residuals)), torch.linalg.solve(system, keys @ residuals.T).T)
-        matrix.commit(keys)
+        matrix.accumulate(keys)
         past += keys @ keys.T
 
 
@@ -95,7 +99,7 @@ def test_relative_and_absolute_ridge_agree(moment):
     keys = randn(N, 3)
     spectrum = Spectrum.of(moment, 1)
     damping = 3.0 * 0.2 * float(moment.trace()) / N
-    close(InverseMoment(spectrum, 3.0, ridge=0.2) @ keys, InverseMoment(spectrum, 3.0, damping=damping) @ keys)
+    close(InverseCovariance(spectrum, 3.0, ridge=0.2) @ keys, InverseCovariance(spectrum, 3.0, damping=damping) @ keys)
 
 
 def test_alphaedit_equals_its_published_solve_and_the_gram_form(moment):
@@ -103,7 +107,7 @@ def test_alphaedit_equals_its_published_solve_and_the_gram_form(moment):
     values, vectors = torch.linalg.eigh(moment)
     free = vectors[:, values < 0.02]
     projector, l2 = free @ free.T, 0.5
-    matrix = Committed(NullSpace(Spectrum.of(moment, 1), BelowValue(0.02), l2))
+    matrix = Accumulated(NullSpace(Spectrum.of(moment, 1), BelowValue(0.02), l2))
     past = torch.zeros(N, N, dtype=torch.float64)
     seen = torch.zeros(N, 0, dtype=torch.float64)
     for keys, residuals in batches(8):
@@ -114,7 +118,7 @@ def test_alphaedit_equals_its_published_solve_and_the_gram_form(moment):
         gram = seen.T @ projector @ seen + l2 * torch.eye(seen.shape[1])
         right = torch.cat([torch.zeros(seen.shape[1] - keys.shape[1], D), residuals.T], 0)
         close(found, (projector @ seen @ torch.linalg.solve(gram, right)).T, 1e-8)
-        matrix.commit(keys)
+        matrix.accumulate(keys)
         past += keys @ keys.T
 
 
@@ -125,8 +129,8 @@ def test_alphaedit_minimises_its_objective_and_leaves_preserved_keys_alone(momen
     assert base.free == N - 9
     free, kept = spectrum.vectors[:, :-9], spectrum.vectors[:, -9:]
     (past, _), (keys, residuals) = batches(2)
-    matrix = Committed(base)
-    matrix.commit(past)
+    matrix = Accumulated(base)
+    matrix.accumulate(past)
     update = dense(solve_update(matrix, keys, residuals))
     rows = torch.cat([free.T @ keys, free.T @ past, l2**0.5 * EYE[9:, 9:]], 1)
     wanted = torch.cat([residuals, torch.zeros(D, past.shape[1] + N - 9)], 1)

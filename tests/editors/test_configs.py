@@ -13,6 +13,7 @@ import edit_lit.editors as editors
 from edit_lit.cli import EditCLI
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
+from edit_lit.records import HubText
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 MODELS = sorted(CONFIGS.glob("models/*.yaml"))
@@ -76,8 +77,8 @@ def test_a_model_and_an_editor_compose(model, editor):
     assert type(made).__name__ == yaml.safe_load(editor.read_text())["edit"]["editor"]["class_path"]
     if "layers" not in own:
         assert made.layers == published.layers
-    if hasattr(made, "moments"):
-        assert isinstance(made.moments.corpus, editors.HubText)
+    if hasattr(made, "key_covariance"):
+        assert isinstance(made.key_covariance.corpus, HubText)
         assert made.contexts.templates is None
     if hasattr(made, "target_values") and "target_values" not in own:
         assert made.target_values == published.target_values

@@ -6,6 +6,7 @@ import pytest
 import small
 import torch
 
+from edit_lit.deltas import Delta
 from edit_lit.editors import (
     EMMET,
     ENCORE,
@@ -21,7 +22,6 @@ from edit_lit.editors import (
     AlphaEdit,
     Anchor,
     BeyondRank,
-    Delta,
     LocFTBF,
     LoRAEdit,
     MEMITSequential,
@@ -39,9 +39,9 @@ EDITORS = {
     "MEMIT in pairs": lambda parts: MEMIT([1, 2], 0.1, 0.1, schedule=PAIRS, **parts),
     "MEMIT twice": lambda parts: MEMIT([1, 2], 0.1, 0.1, schedule=Schedule(passes=2), **parts),
     "MEMIT with paraphrases": lambda parts: MEMIT([1, 2], 0.1, 0.1, schedule=Schedule(paraphrases=1), **parts),
-    "MEMIT with RECT": lambda parts: MEMIT([1, 2], 0.1, 0.1, restraint=RECT(0.8), **parts),
-    "MEMIT with PRUNE": lambda parts: MEMIT([1, 2], 0.1, 0.1, restraint=PRUNE(), schedule=PAIRS, **parts),
-    "MEMIT with SPHERE": lambda parts: MEMIT([1, 2], 0.1, 0.1, restraint=SPHERE(0.5, 0.2), **parts),
+    "MEMIT with RECT": lambda parts: MEMIT([1, 2], 0.1, 0.1, constraint=RECT(0.8), **parts),
+    "MEMIT with PRUNE": lambda parts: MEMIT([1, 2], 0.1, 0.1, constraint=PRUNE(), schedule=PAIRS, **parts),
+    "MEMIT with SPHERE": lambda parts: MEMIT([1, 2], 0.1, 0.1, constraint=SPHERE(0.5, 0.2), **parts),
     "MEMIT with EAC": lambda parts: MEMIT(
         [1, 2], 0.1, 0.1, **{**parts, "target_values": small.values(anchor=Anchor(share=0.5))}
     ),
@@ -64,7 +64,7 @@ EDITORS = {
     "ROME without moments": lambda parts: ROME([2], use_moments=False, **parts),
     "FTL": lambda parts: FTL([2], max_change=0.5, training=TargetTraining(lr=0.05, epochs=20)),
     "FTL with teacher forcing": lambda parts: FTL(
-        [2], None, True, TargetTraining(lr=0.05, epochs=20), restraint=PRUNE(), schedule=Schedule(paraphrases=1)
+        [2], None, True, TargetTraining(lr=0.05, epochs=20), constraint=PRUNE(), schedule=Schedule(paraphrases=1)
     ),
     "FTM": lambda parts: FTM([2], TargetTraining(lr=0.02, epochs=10)),
     "LocFTBF": lambda parts: LocFTBF([1, 2], training=TargetTraining(lr=0.05, epochs=20, minibatch=3)),
@@ -75,8 +75,10 @@ EDITORS = {
 
 
 @pytest.fixture(params=EDITORS)
-def editor(request, moments):
-    return EDITORS[request.param]({"target_values": small.values(), "contexts": small.contexts(), "moments": moments})
+def editor(request, key_covariance):
+    return EDITORS[request.param](
+        {"target_values": small.values(), "contexts": small.contexts(), "key_covariance": key_covariance}
+    )
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2"])

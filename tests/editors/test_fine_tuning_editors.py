@@ -7,8 +7,8 @@ import small
 import torch
 
 from edit_lit.editors import FTL, FTM, LocFTBF, LoRAEdit, Schedule, TargetTraining
-from edit_lit.editors.target_training import target_loss, teacher_forced
-from edit_lit.spans import answer_rows
+from edit_lit.editors.gradient.training import target_loss, teacher_forced
+from edit_lit.language_model.spans import answer_rows
 
 
 def slow_training(language_model, batches, training, loss_of, max_change=None):
@@ -101,7 +101,7 @@ def test_lora_editing_gives_what_the_adapter_computed(family):
     shorter.apply(language_model.model)
     after = target_loss(language_model, rows).mean().detach()
     assert after < 0.7 * before
-    assert delta.provenance.health["mean_loss"] == pytest.approx(float(after), rel=1e-5)
+    assert delta.provenance.diagnostics["mean_loss"] == pytest.approx(float(after), rel=1e-5)
     shorter.revert(language_model.model)
     other = LoRAEdit([1, 3], "mlp", r=2, seed=1, training=TargetTraining(lr=0.05, epochs=10))
     assert other.edit(language_model, made).hash() != delta.hash()

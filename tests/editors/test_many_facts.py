@@ -10,16 +10,18 @@ import pytest
 import small
 import torch
 
-from edit_lit.editors.edited_weights import EditedWeights
-from edit_lit.editors.health import EXAMPLES, Health, warn_of_shared_subjects
-from edit_lit.editors.keys import KeyStream
-from edit_lit.editors.moments import Spectrum
-from edit_lit.editors.null_space import BeyondRank, NullSpace
-from edit_lit.editors.prompts import prompt_rows
-from edit_lit.editors.restraints import PRUNE
-from edit_lit.editors.solver import Committed, Identity, InverseMoment, solve_update
-from edit_lit.editors.target_search import OptimisedValues
-from edit_lit.editors.updates import Dense, LowRank, added, smallest
+from edit_lit.activations.keys import KeyExtractor
+from edit_lit.activations.token_rows import prompt_rows
+from edit_lit.deltas.updates import Dense, LowRank, added, smallest
+from edit_lit.editors.base.constraints import PRUNE
+from edit_lit.editors.base.diagnostics import EXAMPLES, Diagnostics, warn_of_shared_subjects
+from edit_lit.editors.base.weight_workspace import WeightWorkspace
+from edit_lit.editors.closed_form.accumulated import Accumulated
+from edit_lit.editors.closed_form.key_covariance import Spectrum
+from edit_lit.editors.closed_form.null_space import BeyondRank, NullSpace
+from edit_lit.editors.closed_form.preconditioners import Identity, InverseCovariance
+from edit_lit.editors.closed_form.solver import solve_update
+from edit_lit.editors.targets.search import OptimizedValues
 
 N, D = 12, 5
 EYE = torch.eye(N, dtype=torch.float64)
@@ -39,9 +41,9 @@ def projector(preserved):
 
 
 def committed(base, *sizes):
-    matrix = Committed(base)
+    matrix = Accumulated(base)
     for number, size in enumerate(sizes):
-        matrix.commit(randn(N, size, seed=30 + number))
+        matrix.accumulate(randn(N, size, seed=30 + number))
     return matrix
 
 
@@ -58,12 +60,15 @@ RIDGE = torch.linalg.inv(3 * MOMENT + 0.3 * MOMENT.trace() / N * EYE)
 DAMPED = torch.linalg.inv(3 * MOMENT + 0.7 * EYE)
 PRECONDITIONERS = {
     "identity": lambda: (Identity(), EYE),
-    "ridge": lambda: (InverseMoment(SPECTRUM, 3.0, ridge=0.1), RIDGE),
-    "damping": lambda: (InverseMoment(SPECTRUM, 3.0, damping=0.7), DAMPED),
+    "ridge": lambda: (InverseCovariance(SPECTRUM, 3.0, ridge=0.1), RIDGE),
+    "damping": lambda: (InverseCovariance(SPECTRUM, 3.0, damping=0.7), DAMPED),
     "most directions free": lambda: (NullSpace(SPECTRUM, BeyondRank(3), 2.0), projector(3) / 2),
     "few directions free": lambda: (NullSpace(SPECTRUM, BeyondRank(9), 2.0), projector(9) / 2),
-    "some committed": lambda: (committed(InverseMoment(SPECTRUM, 3.0, damping=0.7), 4), after(DAMPED, 4)),
-    "many committed": lambda: (committed(InverseMoment(SPECTRUM, 3.0, damping=0.7), *[5] * 8), after(DAMPED, *[5] * 8)),
+    "some committed": lambda: (committed(InverseCovariance(SPECTRUM, 3.0, damping=0.7), 4), after(DAMPED, 4)),
+    "many committed": lambda: (
+        committed(InverseCovariance(SPECTRUM, 3.0, damping=0.7), *[5] * 8),
+        after(DAMPED, *[5] * 8),
+    ),
     "many at once": lambda: (committed(NullSpace(SPECTRUM, BeyondRank(3), 2.0), 40, 3), after(projector(3) / 2, 40, 3)),
 }
 
@@ -90,11 +95,11 @@ def test_keys_that_depend_on_each_other_get_the_least_squares_solution(facts):
 
 @pytest.mark.parametrize("size", [5, 40])
 def test_what_is_committed_takes_as_much_memory_as_a_matrix_however_much_it_is(size):
-    matrix = Committed(InverseMoment(SPECTRUM, 3.0))
+    matrix = Accumulated(InverseCovariance(SPECTRUM, 3.0))
     keys = randn(N, 4000, seed=4)
     held = []
     for part in keys.split(size, dim=1):
-        matrix.commit(part)
+        matrix.accumulate(part)
         held.append(sum(part.numel() for part in vars(matrix).values() if isinstance(part, torch.Tensor)))
     assert max(held) <= N * N
     assert held[-1] == N * N
@@ -109,7 +114,7 @@ def test_keys_do_not_depend_on_the_memory_for_hidden_states(family):
     weights = [language_model.output_projection(layer).weight for layer in (1, 2, 3)]
     found, kept = [], []
     for hidden_bytes in (2**40, 60 * per_token, 0):
-        stream = KeyStream(language_model, rows, 3, batch_tokens=30, hidden_bytes=hidden_bytes)
+        stream = KeyExtractor(language_model, rows, 3, batch_tokens=30, hidden_bytes=hidden_bytes)
         readings = []
         with torch.no_grad():
             originals = [weight.clone() for weight in weights]
@@ -135,11 +140,11 @@ def test_factors_larger_than_the_matrix_are_not_kept():
     matrices = {}
     for rank in (8, 9, 200):
         factors = LowRank(randn(16, rank), randn(64, rank, seed=1))
-        for restraint in (None, PRUNE()):
-            with EditedWeights(language_model, [1], restraint) as weights:
+        for constraint in (None, PRUNE()):
+            with WeightWorkspace(language_model, [1], constraint) as weights:
                 weights.add(1, factors)
                 (update,) = weights.total().values()
-            matrices[rank, restraint is None] = update
+            matrices[rank, constraint is None] = update
     assert [isinstance(matrices[rank, True], Dense) for rank in (8, 9, 200)] == [False, False, True]
     assert all(sum(part.numel() for part in update.tensors().values()) <= 16 * 64 for update in matrices.values())
     torch.testing.assert_close(matrices[200, True].dense(), factors.dense().T, rtol=1e-5, atol=1e-5)
@@ -158,15 +163,15 @@ def test_the_smallest_form_keeps_numbers_and_type():
 def test_health_counts_all_facts_and_names_a_few():
     made = small.requests(42)
     ones = torch.ones(42)
-    health = Health({1: 1.0})
-    health.note(made, OptimisedValues(ones, ones, ones, ones, ones.bool()))
-    summary = health.summary()
+    diagnostics = Diagnostics({1: 1.0})
+    diagnostics.note(made, OptimizedValues(ones, ones, ones, ones, ones.bool()))
+    summary = diagnostics.summary()
     assert summary["unfinished_targets_count"] == 42
     assert summary["unfinished_targets"] == [request.name for request in made[:EXAMPLES]]
     assert (summary["shared_subjects_count"], summary["shared_subjects"]) == (0, [])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         warn_of_shared_subjects(summary)
-    health.note_shared_subjects([*made, *(replace(request, target_new="nowhere") for request in made)])
+    diagnostics.note_shared_subjects([*made, *(replace(request, target_new="nowhere") for request in made)])
     with pytest.warns(UserWarning, match=f"84 facts, such as that of {re.escape(made[0].name)}, share their subject"):
-        warn_of_shared_subjects(health.summary())
+        warn_of_shared_subjects(diagnostics.summary())

@@ -4,16 +4,19 @@ import pytest
 import tiny
 import torch
 
-from edit_lit.editors import MEMIT, Contexts, TargetValues
-from edit_lit.editors.contexts import context_weights
-from edit_lit.editors.moments import Spectrum
-from edit_lit.editors.prompts import prompt_rows, statement_rows
-from edit_lit.editors.solver import InverseMoment, solve_update
-from edit_lit.editors.target_search import find_target_values
+from edit_lit.activations import Contexts
+from edit_lit.activations.contexts import context_weights
+from edit_lit.activations.token_rows import prompt_rows, statement_rows
+from edit_lit.editors import MEMIT, TargetValues
+from edit_lit.editors.closed_form.key_covariance import Spectrum
+from edit_lit.editors.closed_form.preconditioners import InverseCovariance
+from edit_lit.editors.closed_form.solver import solve_update
+from edit_lit.editors.targets.search import find_target_values
 from edit_lit.facts.request import EditRequest
+from edit_lit.language_model.hooks import recorded_input, recorded_output
+from edit_lit.language_model.modes import frozen
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import margin
-from edit_lit.tracing import frozen, recorded_input, recorded_output
 
 OPTIONS = TargetValues(steps=6, chunk=2)
 
@@ -25,7 +28,7 @@ def test_the_update_minimises_the_published_objective(ridge):
     size, width, facts, weight = 12, 5, 4, 3.0
     root, keys, residuals = (torch.randn(*shape, dtype=torch.float64) for shape in ((12, 40), (12, 4), (5, 4)))
     moment = root @ root.T / 40
-    left, right = solve_update(InverseMoment(Spectrum.of(moment, 40), weight, ridge), keys, residuals)
+    left, right = solve_update(InverseCovariance(Spectrum.of(moment, 40), weight, ridge), keys, residuals)
     assert left.shape == (width, facts)
     assert right.shape == (size, facts)
     update = (left @ right.T).requires_grad_()
@@ -43,7 +46,7 @@ def test_a_singular_moment_gives_a_finite_update():
     torch.manual_seed(0)
     root, keys = torch.randn(8, 3, dtype=torch.float64), torch.randn(8, 2, dtype=torch.float64)
     spectrum = Spectrum.of(root @ root.T, 3)
-    left, right = solve_update(InverseMoment(spectrum, 1.0), keys, torch.ones(4, 2))
+    left, right = solve_update(InverseCovariance(spectrum, 1.0), keys, torch.ones(4, 2))
     update = left @ right.T
     torch.testing.assert_close(update @ keys, torch.ones(4, 2, dtype=torch.float64), rtol=1e-4, atol=1e-4)
     assert (update @ root).abs().max() < 1e-4
@@ -84,9 +87,9 @@ def slow_memit(language_model, made, editor, corpus_moments, targets, contexts):
                     recorded_output(language_model.blocks[editor.layers[-1]]) as value,
                 ):
                     language_model.model(input_ids=torch.tensor([row.ids]))
-                of_fact.append(key.take()[0, row.lookup])
+                of_fact.append(key.take()[0, row.subject_last])
                 if row is rows[0]:
-                    values.append(value.take()[0, row.lookup])
+                    values.append(value.take()[0, row.subject_last])
             keys.append((torch.stack(of_fact) * weights[:, None]).sum(0))
         keys, residuals = torch.stack(keys, 1), (targets - torch.stack(values)).T / (len(editor.layers) - place)
         system = editor.covariance_weight * corpus_moments[layer] + keys @ keys.T
@@ -122,10 +125,10 @@ def test_memit_equals_full_passes_and_dense_systems(make, corpus, tmp_path):
             prompt_rows(language_model.tokenizer, made, contexts),
             statement_rows(language_model.tokenizer, made, "{} is a"),
         ).values
-    spectra = editor.moments.spectra(language_model, editor.layers)
-    moments = {layer: item.vectors @ torch.diag(item.values) @ item.vectors.T for layer, item in spectra.items()}
+    spectra = editor.key_covariance.spectra(language_model, editor.layers)
+    key_covariance = {layer: item.vectors @ torch.diag(item.values) @ item.vectors.T for layer, item in spectra.items()}
     with torch.no_grad():
-        expected = slow_memit(language_model, made, editor, moments, targets, contexts)
+        expected = slow_memit(language_model, made, editor, key_covariance, targets, contexts)
     assert delta.layers == (1, 2)
     for update, dense in zip(delta.updates.values(), expected, strict=True):
         # The factors are kept in float32.
@@ -142,8 +145,8 @@ def test_the_edit_is_deterministic_raises_the_targets_and_notes_its_health(corpu
     assert editor.edit(language_model, made).hash() == delta.hash()
     delta.apply(language_model.model)
     assert margin(probe.run(language_model)) > before + 0.1
-    health = delta.provenance.health
-    assert set(health["condition"]) == {"1", "2"}
+    diagnostics = delta.provenance.diagnostics
+    assert set(diagnostics["condition"]) == {"1", "2"}
     assert delta.provenance.editor.endswith("MEMIT")
     assert delta.provenance.options["target_values"]["steps"] == 25
 
@@ -171,7 +174,7 @@ def test_the_chunk_size_does_not_change_the_edit(corpus, tmp_path):
         (lambda corpus, cache: MEMIT(ridge=-1), "ridge is -1"),
         (lambda corpus, cache: TargetValues(steps=1), "target_values.steps is 1"),
         (lambda corpus, cache: TargetValues(chunk=0), "target_values.chunk is 0"),
-        (lambda corpus, cache: TargetValues(essence="is a"), "target_values.essence"),
+        (lambda corpus, cache: TargetValues(kl_anchor_prompt="is a"), "target_values.kl_anchor_prompt"),
     ],
 )
 def test_bad_options_are_refused(make, message, corpus, tmp_path):

@@ -8,6 +8,10 @@ import pytest
 import small
 import torch
 
+from edit_lit.activations import Contexts
+from edit_lit.activations.hook_points import BlockOutput, MLPAndAttention, MLPOutput
+from edit_lit.activations.token_rows import prompt_rows, statement_rows
+from edit_lit.deltas.updates import Dense
 from edit_lit.editors import (
     EMMET,
     ENCORE,
@@ -19,21 +23,17 @@ from edit_lit.editors import (
     Anchor,
     BelowValue,
     BeyondRank,
-    Contexts,
     MEMITSequential,
     Schedule,
 )
-from edit_lit.editors.edited_weights import EditedWeights
-from edit_lit.editors.prompts import prompt_rows, statement_rows
-from edit_lit.editors.sites import BlockOutput, MLPAndAttention, MLPOutput
-from edit_lit.editors.target_search import find_target_values
-from edit_lit.editors.updates import Dense
-from edit_lit.tracing import frozen
+from edit_lit.editors.base.weight_workspace import WeightWorkspace
+from edit_lit.editors.targets.search import find_target_values
+from edit_lit.language_model.modes import frozen
 
 
 @pytest.fixture
-def parts(moments):
-    return {"target_values": small.values(), "contexts": small.contexts(), "moments": moments}
+def parts(key_covariance):
+    return {"target_values": small.values(), "contexts": small.contexts(), "key_covariance": key_covariance}
 
 
 def linear(language_model, layer):
@@ -42,22 +42,22 @@ def linear(language_model, layer):
     return weight if len(weight) == language_model.hidden_size else weight.T
 
 
-def moment_of(moments, language_model, layer):
-    spectrum = moments.spectra(language_model, [layer])[layer]
+def moment_of(key_covariance, language_model, layer):
+    spectrum = key_covariance.spectra(language_model, [layer])[layer]
     return spectrum.vectors @ torch.diag(spectrum.values) @ spectrum.vectors.T
 
 
 def test_pmet_spreads_by_the_square_root():
-    assert [PMET().share(left) for left in (4, 1)] == [0.5, 1.0]
-    assert [MEMIT().share(left) for left in (4, 1)] == [0.25, 1.0]
+    assert [PMET().residual_fraction(left) for left in (4, 1)] == [0.5, 1.0]
+    assert [MEMIT().residual_fraction(left) for left in (4, 1)] == [0.25, 1.0]
 
 
 def test_rome_writes_its_target_to_the_bare_key_and_rrome_to_the_mean_key(parts):
     language_model, made = small.model("gpt2"), small.requests(1)
-    parts["contexts"] = replace(small.contexts(), flat=True)
+    parts["contexts"] = replace(small.contexts(), uniform_weights=True)
     target = small.optimised(language_model, parts["target_values"], MLPOutput(), count=1).values[0]
-    reading = small.readings(language_model, made, 2, MLPOutput(), flat=True)
-    moment = moment_of(parts["moments"], language_model, 2)
+    reading = small.readings(language_model, made, 2, MLPOutput(), uniform_weights=True)
+    moment = moment_of(parts["key_covariance"], language_model, 2)
     moment += 0.1 * moment.trace() / len(moment) * torch.eye(len(moment), dtype=moment.dtype)
     weight = linear(language_model, 2)
     bias = language_model.output_projection(2).bias.detach()
@@ -99,9 +99,9 @@ def sequential_systems(language_model, editor, made, size, system):
     for start in range(0, len(made), size):
         batch = made[start : start + size]
         prompts = prompt_rows(language_model.tokenizer, batch, small.CONTEXTS)
-        essences = statement_rows(language_model.tokenizer, batch, "{} is a")
+        kl_anchors = statement_rows(language_model.tokenizer, batch, "{} is a")
         with frozen(language_model.model):
-            targets = find_target_values(editor.target_values, language_model, layers[-1], prompts, essences).values
+            targets = find_target_values(editor.target_values, language_model, layers[-1], prompts, kl_anchors).values
         for place, layer in enumerate(layers):
             keys = small.readings(language_model, batch, layer).keys.T
             residual = (targets - small.readings(language_model, batch, layers[-1]).values).T / (len(layers) - place)
@@ -123,26 +123,26 @@ def sequential_systems(language_model, editor, made, size, system):
 def test_memit_sequential_alphaedit_and_encore_equal_their_dense_loops(parts, facts, size):
     language_model, made = small.model("llama"), small.requests(facts)
     layers, schedule = [1, 2], Schedule(batch_size=size)
-    moments = {layer: moment_of(parts["moments"], language_model, layer) for layer in layers}
+    key_covariance = {layer: moment_of(parts["key_covariance"], language_model, layer) for layer in layers}
     eye = torch.eye(24, dtype=torch.float64)
     early = {**parts, "target_values": small.values(stop_correct=2)}
 
     def ridge(weight, shift):
         def system(layer, past, keys, residual):
             return torch.linalg.solve(
-                weight * moments[layer] + shift(layer) + past + keys @ keys.T, keys @ residual.T
+                weight * key_covariance[layer] + shift(layer) + past + keys @ keys.T, keys @ residual.T
             ).T
 
         return system
 
     def null_space(layer, past, keys, residual):
-        values, vectors = torch.linalg.eigh(moments[layer])
+        values, vectors = torch.linalg.eigh(key_covariance[layer])
         projector = vectors[:, values < 0.5] @ vectors[:, values < 0.5].T
         assert 0 < projector.trace() < 23.5
         return torch.linalg.solve(projector @ (keys @ keys.T + past) + 0.1 * eye, projector @ keys @ residual.T).T
 
     def share(layer):
-        return 0.2 * 0.1 * moments[layer].trace() / 24 * eye
+        return 0.2 * 0.1 * key_covariance[layer].trace() / 24 * eye
 
     for editor, system in (
         (MEMITSequential(layers, 0.2, 0.1, schedule=schedule, **parts), ridge(0.2, share)),
@@ -157,9 +157,9 @@ def test_memit_sequential_alphaedit_and_encore_equal_their_dense_loops(parts, fa
 def test_a_batch_is_what_its_facts_are_one_by_one():
     """Target values and keys of a fact do not depend on its company."""
     language_model, made = small.model("llama"), small.requests()
-    for site in (BlockOutput(), MLPOutput(), MLPAndAttention()):
-        together = small.optimised(language_model, small.values(chunk=4), site)
-        alone = small.optimised(language_model, small.values(chunk=1), site)
+    for hook_point in (BlockOutput(), MLPOutput(), MLPAndAttention()):
+        together = small.optimised(language_model, small.values(chunk=4), hook_point)
+        alone = small.optimised(language_model, small.values(chunk=1), hook_point)
         torch.testing.assert_close(together.values, alone.values)
     keys = small.readings(language_model, made, 2).keys
     for place, request in enumerate(made):
@@ -226,7 +226,7 @@ def test_updates_that_half_precision_would_lose_add_up():
     weight = language_model.output_projection(1).weight
     original = weight.detach().clone()
     step = original.double().abs().mean() * 1e-4
-    with EditedWeights(language_model, [1]) as weights:
+    with WeightWorkspace(language_model, [1]) as weights:
         for _ in range(1000):
             weights.add(1, Dense(torch.full(original.shape, float(step), dtype=torch.float64)))
         assert torch.equal(weight.detach(), (original.double() + 1000 * step).bfloat16())

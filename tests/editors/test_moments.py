@@ -4,12 +4,13 @@ import pytest
 import tiny
 import torch
 
-from edit_lit.editors import SecondMoments, TextLines
-from edit_lit.tracing import recorded_input
+from edit_lit.editors import KeyCovariance
+from edit_lit.language_model.hooks import recorded_input
+from edit_lit.records import TextLines
 
 
-def moments(corpus, folder, **options):
-    return SecondMoments(corpus=TextLines(corpus), cache_dir=str(folder), **options)
+def key_covariance(corpus, folder, **options):
+    return KeyCovariance(corpus=TextLines(corpus), cache_dir=str(folder), **options)
 
 
 def dense(spectrum):
@@ -33,7 +34,7 @@ def one_by_one(language_model, corpus, layer, max_tokens=1024):
 @pytest.mark.parametrize("make", [tiny.llama, tiny.gpt2])
 def test_moments_of_several_layers_equal_a_loop_over_tokens(make, corpus, tmp_path):
     language_model = make()
-    spectra = moments(corpus, tmp_path, batch_tokens=40, max_tokens=6).spectra(language_model, [0, 2])
+    spectra = key_covariance(corpus, tmp_path, batch_tokens=40, max_tokens=6).spectra(language_model, [0, 2])
     for layer, spectrum in spectra.items():
         expected, count = one_by_one(language_model, corpus, layer, max_tokens=6)
         assert spectrum.tokens == count
@@ -42,16 +43,16 @@ def test_moments_of_several_layers_equal_a_loop_over_tokens(make, corpus, tmp_pa
 
 def test_they_are_measured_once(corpus, tmp_path, monkeypatch):
     language_model = tiny.llama()
-    first = moments(corpus, tmp_path).spectra(language_model, [1])
-    monkeypatch.setattr(SecondMoments, "_measure", lambda *_: 1 / 0)
-    again = moments(corpus, tmp_path).spectra(language_model, [1])
+    first = key_covariance(corpus, tmp_path).spectra(language_model, [1])
+    monkeypatch.setattr(KeyCovariance, "_measure", lambda *_: 1 / 0)
+    again = key_covariance(corpus, tmp_path).spectra(language_model, [1])
     assert torch.equal(first[1].vectors, again[1].vectors)
     assert torch.equal(first[1].values, again[1].values)
     for other in (
-        lambda: moments(corpus, tmp_path).spectra(tiny.llama(seed=1), [1]),
-        lambda: moments(corpus, tmp_path).spectra(language_model, [2]),
-        lambda: moments(corpus, tmp_path, max_tokens=3).spectra(language_model, [1]),
-        lambda: SecondMoments(TextLines(corpus, limit=4), cache_dir=str(tmp_path)).spectra(language_model, [1]),
+        lambda: key_covariance(corpus, tmp_path).spectra(tiny.llama(seed=1), [1]),
+        lambda: key_covariance(corpus, tmp_path).spectra(language_model, [2]),
+        lambda: key_covariance(corpus, tmp_path, max_tokens=3).spectra(language_model, [1]),
+        lambda: KeyCovariance(TextLines(corpus, limit=4), cache_dir=str(tmp_path)).spectra(language_model, [1]),
     ):
         with pytest.raises(ZeroDivisionError):
             other()
@@ -59,26 +60,26 @@ def test_they_are_measured_once(corpus, tmp_path, monkeypatch):
 
 def test_a_damaged_or_foreign_file_is_replaced_with_a_warning(corpus, tmp_path):
     language_model = tiny.llama()
-    expected = moments(corpus, tmp_path).spectra(language_model, [1])[1]
+    expected = key_covariance(corpus, tmp_path).spectra(language_model, [1])[1]
     (path,) = tmp_path.rglob("layer_1.safetensors")
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.warns(UserWarning, match="measured again: it cannot be read"):
-        rebuilt = moments(corpus, tmp_path).spectra(language_model, [1])[1]
+        rebuilt = key_covariance(corpus, tmp_path).spectra(language_model, [1])[1]
     assert torch.equal(rebuilt.vectors, expected.vectors)
     assert len(path.read_bytes()) == len(whole)
 
-    moments(corpus, tmp_path).spectra(tiny.llama(seed=1), [1])
+    key_covariance(corpus, tmp_path).spectra(tiny.llama(seed=1), [1])
     (other,) = set(tmp_path.rglob("layer_1.safetensors")) - {path}
     path.write_bytes(other.read_bytes())
     with pytest.warns(UserWarning, match="measured on another model"):
-        rebuilt = moments(corpus, tmp_path).spectra(language_model, [1])[1]
+        rebuilt = key_covariance(corpus, tmp_path).spectra(language_model, [1])[1]
     assert torch.equal(rebuilt.vectors, expected.vectors)
 
 
 def test_an_empty_corpus_is_refused(tmp_path):
     (tmp_path / "empty.txt").write_text("\n\n")
-    with pytest.raises(ValueError, match=r"yields no text.*moments.corpus"):
-        moments(str(tmp_path / "empty.txt"), tmp_path).spectra(tiny.llama(), [1])
+    with pytest.raises(ValueError, match=r"yields no text.*key_covariance.corpus"):
+        key_covariance(str(tmp_path / "empty.txt"), tmp_path).spectra(tiny.llama(), [1])
     with pytest.raises(ValueError, match="is not a file"):
         TextLines(str(tmp_path / "absent.txt"))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import tiny
 
-from edit_lit.editors.prompts import neighbor_rows
+from edit_lit.activations.token_rows import neighbor_rows
 from edit_lit.facts.request import EditRequest, Question
 
 CONTEXTS = ["{}", "it is late . {}", "the bus goes to Oslo . {} .", "it rains . {}"]
@@ -35,7 +35,7 @@ def test_rows_by_hand():
         "<s> it is late . the bus goes to Lima and Lima lies in the",
         "<s> it is late . the bus goes to Port Louis",
     ]
-    assert [row.lookup for row in rows] == [9, 7, 11, 10]
+    assert [row.subject_last for row in rows] == [9, 7, 11, 10]
     assert [tokenizer.convert_ids_to_tokens(row.answer) for row in rows] == [
         ["north"],
         ["deep", "west"],
@@ -58,7 +58,7 @@ def test_rows_against_decoded_prefixes(make, bos):
             # The subject's last token is the first with which everything up to its last mention's end is read.
             end = whole.rindex(question.subject) + len(question.subject)
             read = [len(tokenizer.decode(row.ids[bos : place + 1]).strip()) for place in range(bos, len(row.ids))]
-            assert row.lookup == next(place for place, length in enumerate(read, bos) if length >= end)
+            assert row.subject_last == next(place for place, length in enumerate(read, bos) if length >= end)
 
 
 def texts(requests, seed=0, count=4):

@@ -9,14 +9,14 @@ import pytest
 import small
 import torch
 
+from edit_lit.activations.token_rows import prompt_rows
 from edit_lit.editors import MEMIT, Schedule
-from edit_lit.editors.prompts import prompt_rows
-from edit_lit.editors.spread_gap import target_perplexity
+from edit_lit.editors.targets.perplexity import target_perplexity
 
 
 @pytest.fixture
-def parts(moments):
-    return {"target_values": small.values(), "contexts": small.contexts(), "moments": moments}
+def parts(key_covariance):
+    return {"target_values": small.values(), "contexts": small.contexts(), "key_covariance": key_covariance}
 
 
 def test_batches_without_commit_and_a_second_pass_start_from_the_edited_model(parts):
@@ -27,12 +27,12 @@ def test_batches_without_commit_and_a_second_pass_start_from_the_edited_model(pa
         (Schedule(batch_size=2), made[:2], made[2:]),
         (Schedule(passes=2), made, made),
     ):
-        spectra = parts["moments"].spectra(language_model, [1, 2])
+        spectra = parts["key_covariance"].spectra(language_model, [1, 2])
         whole = MEMIT([1, 2], schedule=schedule, **options, **parts).edit(language_model, made)
         one = MEMIT([1, 2], **options, **parts).edit(language_model, first)
         one.apply(language_model.model)
         editor = MEMIT([1, 2], **options, **parts)
-        editor.moments = type("Given", (), {"spectra": lambda *_, kept=spectra: kept})()
+        editor.key_covariance = type("Given", (), {"spectra": lambda *_, kept=spectra: kept})()
         editor.provenance = lambda *_, delta=one: delta.provenance
         two = editor.edit(language_model, second)
         one.revert(language_model.model)
@@ -99,10 +99,10 @@ def test_facts_that_share_a_subject_are_noted_and_warned_about(parts):
     editor = MEMIT([1], 0.1, 0.1, **parts)
     with pytest.warns(UserWarning, match=r"2 facts, such as that of edit request 1 .*schedule.distinct_subjects"):
         delta = editor.edit(language_model, [*made, clash])
-    assert len(delta.provenance.health["shared_subjects"]) == 2
+    assert len(delta.provenance.diagnostics["shared_subjects"]) == 2
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         turns = MEMIT([1], 0.1, 0.1, schedule=Schedule(distinct_subjects=True), **parts)
         apart = turns.edit(language_model, [*made, clash])
-        assert not apart.provenance.health["shared_subjects"]
-        assert not editor.edit(language_model, made).provenance.health["shared_subjects"]
+        assert not apart.provenance.diagnostics["shared_subjects"]
+        assert not editor.edit(language_model, made).provenance.diagnostics["shared_subjects"]

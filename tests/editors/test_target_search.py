@@ -6,13 +6,10 @@ import pytest
 import small
 import torch
 
-from edit_lit.editors import (
-    Anchor,
-    NormAnchor,
-)
-from edit_lit.editors.prompts import prompt_rows, statement_rows
-from edit_lit.editors.sites import BlockOutput, MLPAndAttention, MLPOutput
-from edit_lit.tracing import shifted_output
+from edit_lit.activations.hook_points import BlockOutput, MLPAndAttention, MLPOutput
+from edit_lit.activations.token_rows import prompt_rows, statement_rows
+from edit_lit.editors import Anchor, NormAnchor
+from edit_lit.language_model.hooks import shifted_output
 
 
 @pytest.mark.parametrize("family", ["llama", "opt", "gptj"])
@@ -22,8 +19,9 @@ def test_moving_the_mlp_moves_the_block_by_as_much(family):
     options = small.values(clamp=1e9, weight_decay=0.0, steps=8)
     made = small.requests()
     moves = [
-        small.optimised(language_model, options, site).values - small.readings(language_model, made, 2, site).values
-        for site in (BlockOutput(), MLPOutput())
+        small.optimised(language_model, options, hook_point).values
+        - small.readings(language_model, made, 2, hook_point).values
+        for hook_point in (BlockOutput(), MLPOutput())
     ]
     torch.testing.assert_close(moves[0], moves[1])
     assert moves[0].norm(dim=1).min() > 1
@@ -33,7 +31,7 @@ def slow_pmet(language_model, request, options, layer):
     """One fact, one row at a time, through the whole model, with a vector for the MLP and one for attention."""
     tokenizer = language_model.tokenizer
     (rows,) = prompt_rows(tokenizer, [request], small.CONTEXTS)
-    (essence,) = statement_rows(tokenizer, [request], options.essence)
+    (kl_anchor_prompt,) = statement_rows(tokenizer, [request], options.kl_anchor_prompt)
     modules = [language_model.output_projection(layer), language_model.attention_projection(layer)]
     deltas = [torch.zeros(16, dtype=torch.float64, requires_grad=True) for _ in modules]
     state, origins = {"lookup": 0, "add": False}, [None, None]
@@ -52,10 +50,10 @@ def slow_pmet(language_model, request, options, layer):
     handles = [module.register_forward_hook(mover(place)) for place, module in enumerate(modules)]
 
     def log_p(row):
-        state["lookup"] = row.lookup
+        state["lookup"] = row.subject_last
         return language_model.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
 
-    before = log_p(essence)[essence.lookup].detach()
+    before = log_p(kl_anchor_prompt)[kl_anchor_prompt.subject_last].detach()
     log_p(rows[0])
     state["add"], factor = True, 1.0
     optimizer = torch.optim.Adam(deltas, lr=options.lr)
@@ -66,7 +64,7 @@ def slow_pmet(language_model, request, options, layer):
             places = range(len(row.ids) - len(row.answer), len(row.ids))
             nll = nll - sum(scores[place, token] for place, token in zip(places, row.answer, strict=True)) / len(places)
             correct &= all(scores[place].argmax() == token for place, token in zip(places, row.answer, strict=True))
-        now = log_p(essence)[essence.lookup]
+        now = log_p(kl_anchor_prompt)[kl_anchor_prompt.subject_last]
         kl = options.kl_weight * (now.exp() * (now - before)).sum()
         decay = sum(delta.norm() / origin.norm() ** 2 for delta, origin in zip(deltas, origins, strict=True))
         loss = factor * nll / len(rows) + kl + options.weight_decay * decay
@@ -124,7 +122,7 @@ def test_early_stopping_may_look_past_the_bare_prompt():
 
     def replaced(output, row, value):
         moved = output.clone()
-        moved[0, row.lookup] += value - origins[fact]
+        moved[0, row.subject_last] += value - origins[fact]
         return moved
 
     origins = small.readings(language_model, made, 2).values
@@ -151,18 +149,18 @@ def test_anchored_values_move_in_few_dimensions():
     assert (free != 0).all()
 
 
-@pytest.mark.parametrize("site", [BlockOutput(), MLPOutput()])
-def test_anchored_norms_are_the_usual_ones_or_the_fact_is_given_up(site):
+@pytest.mark.parametrize("hook_point", [BlockOutput(), MLPOutput()])
+def test_anchored_norms_are_the_usual_ones_or_the_fact_is_given_up(hook_point):
     language_model, made = small.model("llama"), small.requests()
     prompts = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
     mlp = small.readings(language_model, made, 2, MLPOutput()).values
-    now = small.readings(language_model, made, 2, site).values
+    now = small.readings(language_model, made, 2, hook_point).values
     usual = float(mlp.norm(dim=1).sort().values[:3].mean())
     anchor = NormAnchor(drop=0.25, skip=2.0)
     assert anchor.usual_norm(language_model, prompts, 2) == pytest.approx(usual)
     moves = torch.randn(4, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 0.1
     moves[1] *= 1000
-    targets = anchor.anchored(language_model, prompts, 2, site, now + moves, usual)
+    targets = anchor.anchored(language_model, prompts, 2, hook_point, now + moves, usual)
     torch.testing.assert_close(targets[1], now[1])
     rest = [0, 2, 3]
     found = (targets - now + mlp)[rest]

@@ -9,18 +9,18 @@ import small
 import tiny
 import torch
 
+from edit_lit.activations.token_rows import neighbor_rows, prompt_rows, statement_rows
 from edit_lit.editors import MEMIT, TargetValues
-from edit_lit.editors.prompts import neighbor_rows, prompt_rows, statement_rows
-from edit_lit.editors.solver import solve_update
-from edit_lit.editors.target_search import find_target_values
+from edit_lit.editors.closed_form.solver import solve_update
+from edit_lit.editors.targets.search import find_target_values
 from edit_lit.facts.request import Question
-from edit_lit.tracing import frozen
+from edit_lit.language_model.modes import frozen
 
 OPTIONS = TargetValues(steps=6, chunk=2)
 EASY = TargetValues(steps=25, chunk=3, clamp=30.0, weight_decay=1e-3, stop_loss=3.2)
 
 
-def slow_target_value(language_model, rows, essence, layer, options):
+def slow_target_value(language_model, rows, kl_anchor_prompt, layer, options):
     """One fact, one row at a time, through the whole model: the optimisation as it is published."""
     block = language_model.blocks[layer]
     state = {"delta": None, "lookup": 0, "seen": None}
@@ -34,11 +34,11 @@ def slow_target_value(language_model, rows, essence, layer, options):
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     def log_p(row):
-        state["lookup"] = row.lookup
+        state["lookup"] = row.subject_last
         return language_model.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
 
     handle = block.register_forward_hook(move)
-    before = log_p(essence)[essence.lookup].detach()
+    before = log_p(kl_anchor_prompt)[kl_anchor_prompt.subject_last].detach()
     log_p(rows[0])
     origin = state["seen"]
     delta = state["delta"] = torch.zeros(language_model.hidden_size, dtype=torch.float64, requires_grad=True)
@@ -49,7 +49,7 @@ def slow_target_value(language_model, rows, essence, layer, options):
             scores = log_p(row)
             places = range(len(row.ids) - len(row.answer), len(row.ids))
             nll = nll - sum(scores[place, token] for place, token in zip(places, row.answer, strict=True)) / len(places)
-        now = log_p(essence)[essence.lookup]
+        now = log_p(kl_anchor_prompt)[kl_anchor_prompt.subject_last]
         loss = nll / len(rows) + options.kl_weight * (now.exp() * (now - before)).sum()
         loss = loss + options.weight_decay * delta.norm() / origin.norm() ** 2
         if loss < options.stop_loss or step == options.steps - 1:
@@ -64,11 +64,11 @@ def slow_target_value(language_model, rows, essence, layer, options):
     return (origin + delta).detach(), step + 1
 
 
-def assert_equal_to_slow(language_model, scored, essences, options, tolerance=1e-9, layer=2):
+def assert_equal_to_slow(language_model, scored, kl_anchors, options, tolerance=1e-9, layer=2):
     """Compare all facts; gives the passes that each took."""
     with frozen(language_model.model):
-        found = find_target_values(options, language_model, layer, scored, essences)
-        for place, rows in enumerate(zip(scored, essences, strict=True)):
+        found = find_target_values(options, language_model, layer, scored, kl_anchors)
+        for place, rows in enumerate(zip(scored, kl_anchors, strict=True)):
             expected, steps = slow_target_value(language_model, *rows, layer, options)
             # Attention is in float32 in some families, whatever the weights' type.
             torch.testing.assert_close(found.values[place], expected, rtol=tolerance, atol=tolerance)
@@ -83,7 +83,7 @@ def test_target_values_equal_one_fact_at_a_time(make, options):
     contexts = ["{}", "it is late . {}", "the bus goes to {}"]
     prompts = prompt_rows(language_model.tokenizer, made, contexts)
     steps = assert_equal_to_slow(
-        language_model, prompts, statement_rows(language_model.tokenizer, made, options.essence), options
+        language_model, prompts, statement_rows(language_model.tokenizer, made, options.kl_anchor_prompt), options
     )
     if options is EASY:
         assert len(set(steps.tolist())) > 1, "facts that stop at different steps are the point of this case"
@@ -97,9 +97,9 @@ def test_every_family_goes_on_from_the_subject(family, bos):
     made[1:3] = [replace(request, prompt="{} is in the") for request in made[1:3]]
     contexts = ["{}", "people say the bus goes and it is late . it is late . {}"]
     prompts = prompt_rows(language_model.tokenizer, made, contexts)
-    assert {row.lookup for rows in prompts for row in rows} >= {place + bos for place in (0, 1, 3, 14, 15, 17)}
-    essences = statement_rows(language_model.tokenizer, made, "{} is a")
-    assert_equal_to_slow(language_model, prompts, essences, replace(OPTIONS, chunk=4), tolerance=1e-5)
+    assert {row.subject_last for rows in prompts for row in rows} >= {place + bos for place in (0, 1, 3, 14, 15, 17)}
+    kl_anchors = statement_rows(language_model.tokenizer, made, "{} is a")
+    assert_equal_to_slow(language_model, prompts, kl_anchors, replace(OPTIONS, chunk=4), tolerance=1e-5)
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
@@ -108,8 +108,8 @@ def test_the_first_and_the_last_layer_too(family, layer):
     """Above the last one no attention is left to run, so that the rows have beginnings but no past."""
     language_model, made = small.model(family), small.requests()
     prompts = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
-    essences = statement_rows(language_model.tokenizer, made, "{} is a")
-    assert_equal_to_slow(language_model, prompts, essences, OPTIONS, tolerance=1e-5, layer=layer)
+    kl_anchors = statement_rows(language_model.tokenizer, made, "{} is a")
+    assert_equal_to_slow(language_model, prompts, kl_anchors, OPTIONS, tolerance=1e-5, layer=layer)
 
 
 def with_near(request, places, subjects=("Quito", "Bern", "Rio Grande")):
@@ -125,24 +125,24 @@ def test_neighbors_keep_their_answers_under_the_same_vector(family):
     tokenizer, contexts = language_model.tokenizer, small.CONTEXTS
     prompts = prompt_rows(tokenizer, made, contexts)
     scored = [[*own, *near] for own, near in zip(prompts, neighbor_rows(tokenizer, made, contexts, 2), strict=True)]
-    essences = statement_rows(tokenizer, made, "{} is a")
-    assert_equal_to_slow(language_model, scored, essences, OPTIONS)
+    kl_anchors = statement_rows(tokenizer, made, "{} is a")
+    assert_equal_to_slow(language_model, scored, kl_anchors, OPTIONS)
 
 
-def test_an_editor_writes_the_values_that_respect_neighbors(moments):
+def test_an_editor_writes_the_values_that_respect_neighbors(key_covariance):
     language_model, layer = small.model("llama"), 2
     made = [with_near(request, (0, 1, 2)) for request in small.requests()]
 
     def editor(neighbors):
         values = small.values(neighbors=neighbors)
-        return MEMIT([layer], 0.1, 0.1, target_values=values, contexts=small.contexts(), moments=moments)
+        return MEMIT([layer], 0.1, 0.1, target_values=values, contexts=small.contexts(), key_covariance=key_covariance)
 
     tokenizer, asked = language_model.tokenizer, (made, small.CONTEXTS)
     near = neighbor_rows(tokenizer, *asked, 2)
     scored = [[*own, *more] for own, more in zip(prompt_rows(tokenizer, *asked), near, strict=True)]
     with frozen(language_model.model):
-        essences = statement_rows(tokenizer, made, "{} is a")
-        targets = find_target_values(small.values(), language_model, layer, scored, essences).values
+        kl_anchors = statement_rows(tokenizer, made, "{} is a")
+        targets = find_target_values(small.values(), language_model, layer, scored, kl_anchors).values
         reading = small.readings(language_model, made, layer)
     (matrix,) = editor(2).preconditioners(language_model, [layer]).values()
     left, right = solve_update(matrix, reading.keys.T, (targets - reading.values).T)
@@ -152,10 +152,12 @@ def test_an_editor_writes_the_values_that_respect_neighbors(moments):
     assert (without.dense() - update.dense()).norm() > 0.01 * update.norm()
 
 
-def test_too_few_neighbors_are_refused(moments):
+def test_too_few_neighbors_are_refused(key_covariance):
     made = [with_near(request, (0, 1, 2)) for request in small.requests()]
     values = small.values(neighbors=4)
     with pytest.raises(ValueError, match="target_values.neighbors is 4, but only 3"):
-        MEMIT([2], target_values=values, contexts=small.contexts(), moments=moments).edit(small.model(), made)
+        MEMIT([2], target_values=values, contexts=small.contexts(), key_covariance=key_covariance).edit(
+            small.model(), made
+        )
     with pytest.raises(ValueError, match="target_values.neighbors is -1"):
         small.values(neighbors=-1)

@@ -8,7 +8,9 @@ import small
 import torch
 import torch.multiprocessing as mp
 
-from edit_lit.editors import PMET, AlphaEdit, BeyondRank, Delta, LocFTBF, Schedule, SecondMoments, TextLines
+from edit_lit.deltas import Delta
+from edit_lit.editors import PMET, AlphaEdit, BeyondRank, KeyCovariance, LocFTBF, Schedule
+from edit_lit.records import TextLines
 
 
 def edit(rank: int, processes: int, port: int, folder: str) -> None:
@@ -17,8 +19,12 @@ def edit(rank: int, processes: int, port: int, folder: str) -> None:
         torch.distributed.init_process_group(
             "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes
         )
-    moments = SecondMoments(TextLines(f"{folder}/corpus.txt"), cache_dir=f"{folder}/cache{processes}")
-    parts = {"target_values": small.values(chunk=1, steps=6), "contexts": small.contexts(), "moments": moments}
+    key_covariance = KeyCovariance(TextLines(f"{folder}/corpus.txt"), cache_dir=f"{folder}/cache{processes}")
+    parts = {
+        "target_values": small.values(chunk=1, steps=6),
+        "contexts": small.contexts(),
+        "key_covariance": key_covariance,
+    }
     for number, editor in enumerate(
         (
             AlphaEdit([1, 2], BeyondRank(4), 0.1, schedule=Schedule(batch_size=3, passes=2, stop_gap=0.0), **parts),

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 from fact_samples import OWN, ROME
 
-import edit_lit.facts.records
+import edit_lit.records.readers
 from edit_lit.facts import CounterFact, JsonFacts
-from edit_lit.facts.records import read_records
+from edit_lit.records.readers import read_records
 
 
 def expected(write):
@@ -86,7 +86,7 @@ def test_urls(write):
 def test_hub_names(monkeypatch):
     asked = []
     monkeypatch.setattr(
-        edit_lit.facts.records, "load_dataset", lambda *args, **options: asked.append((args, options)) or [ROME]
+        edit_lit.records.readers, "load_dataset", lambda *args, **options: asked.append((args, options)) or [ROME]
     )
     (request,) = CounterFact("owner/counterfact", name="full", split="test").load()
     assert request.subject == "Léon Blum"
@@ -142,6 +142,6 @@ def test_a_data_set_that_does_not_come_is_a_mistake_in_the_options(monkeypatch):
     def absent(*arguments, **options):
         raise ConnectionError("offline")
 
-    monkeypatch.setattr(edit_lit.facts.records, "load_dataset", absent)
+    monkeypatch.setattr(edit_lit.records.readers, "load_dataset", absent)
     with pytest.raises(ValueError, match="'owner/absent' is no file here, and no data set came from the hub: offline"):
         CounterFact("owner/absent").load()

@@ -7,9 +7,9 @@ import tiny
 import torch
 
 from edit_lit.facts.request import EditRequest
+from edit_lit.language_model.spans import joined
 from edit_lit.measures.outcomes import KINDS, Kind, Pool
 from edit_lit.measures.probe import Probe, _absorb_prefixes, questions_of
-from edit_lit.spans import joined
 
 
 @torch.no_grad()

@@ -11,12 +11,12 @@ from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
 from edit_lit.measures.scores import (
     Rule,
     edit_scores,
-    fate,
     half_life,
     harmonic_mean,
     margin,
     success,
     target_probability,
+    transition_counts,
     wilson_interval,
 )
 
@@ -90,12 +90,12 @@ def test_fates_equal_a_plain_loop(rule):
         counts[name] += 1
         if name == "erased":
             counts["reverted" if now.exact[row, 1] else "displaced"] += 1
-    fates = fate(before, now, rule)
-    assert {name: getattr(fates, name) for name in counts} == counts
-    assert fates.retention == counts["stable"] / (counts["stable"] + counts["erased"])
-    assert fates.edit_flip_rate == pytest.approx(1 - fates.retention)
-    assert fates.shares()["erased"] == counts["erased"] / fates.total
-    same = fate(before, before, rule)
+    transitions = transition_counts(before, now, rule)
+    assert {name: getattr(transitions, name) for name in counts} == counts
+    assert transitions.retention == counts["stable"] / (counts["stable"] + counts["erased"])
+    assert transitions.edit_flip_rate == pytest.approx(1 - transitions.retention)
+    assert transitions.shares()["erased"] == counts["erased"] / transitions.total
+    same = transition_counts(before, before, rule)
     assert (same.retention, same.erased, same.emergent) == (1, 0, 0)
 
 
@@ -123,7 +123,7 @@ def test_small_statistics():
 def test_a_point_of_the_curve_names_every_number_by_its_rule():
     before, now = random_outcomes(1), random_outcomes(2)
     point = curve_point({Pool.EDITED: before, Pool.INTRINSIC: before}, {Pool.EDITED: now, Pool.INTRINSIC: now})
-    assert point["retention/edited/exact"] == fate(before, now, Rule.EXACT).retention
+    assert point["retention/edited/exact"] == transition_counts(before, now, Rule.EXACT).retention
     assert point["retention/efr/prob"] == pytest.approx(1 - point["retention/edited/prob"])
     assert point["edit/score/prob"] == edit_scores(now, Rule.PROB)["score"]
     parts = ("stable", "erased", "emergent", "impossible")

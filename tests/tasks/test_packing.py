@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edit_lit.batching import Rows
+from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.tasks.packing import check_packing, keeps_examples_apart, pack
 from edit_lit.tasks.task import Example, Task
 
@@ -68,6 +68,6 @@ def test_a_packed_row_may_meet_a_plain_one():
 
 
 def test_some_rows_keep_their_positions():
-    rows = Rows(torch.arange(6).view(3, 2), torch.ones(3, 2), torch.arange(6).view(3, 2) % 4)
+    rows = TokenBatch(torch.arange(6).view(3, 2), torch.ones(3, 2), torch.arange(6).view(3, 2) % 4)
     assert torch.equal(rows[torch.tensor([2, 0])].positions, torch.tensor([[0, 1], [0, 1]]))
     assert rows[torch.tensor([1])].positions.tolist() == [[2, 3]]

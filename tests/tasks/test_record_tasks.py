@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny
 
-from edit_lit.facts.fields import Fields
+from edit_lit.records.fields import Fields
 from edit_lit.tasks import Columns, Gsm8k, HotpotQa, Instructions, Plain, QuestionAnswer, Sst2
 from edit_lit.tasks.record_task import Item
 

@@ -10,8 +10,8 @@ import tiny
 import torch
 from torch.utils.data import DataLoader
 
-from edit_lit.bucketing import BucketedSampler, bucketed
 from edit_lit.tasks import RunningText
+from edit_lit.tasks.bucketing import BucketedSampler, bucketed
 from edit_lit.tasks.stream import ExampleStream, shuffled
 from edit_lit.tasks.task import ExampleList
 

@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from edit_lit.tasks.generation import continuations
+from edit_lit.language_model.generation import continuations
 from edit_lit.tasks.scorers import (
     ChoiceLikelihood,
     ExtractedChoice,

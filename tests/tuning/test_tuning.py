@@ -74,9 +74,9 @@ def test_adapters_sit_on_the_chosen_matrices(make, adapter):
 
 
 def _question():
-    from edit_lit.batching import Rows
+    from edit_lit.language_model.token_batch import TokenBatch
 
-    return Rows.of([[5, 6, 7]]), (torch.tensor([0]), torch.tensor([2]))
+    return TokenBatch.of([[5, 6, 7]]), (torch.tensor([0]), torch.tensor([2]))
 
 
 def test_any_adapter_of_peft_works():

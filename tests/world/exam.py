@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from edit_lit.language_model import LanguageModel
-from edit_lit.world.almanac import Fact
+from edit_lit.world.knowledge_base import Fact
 from edit_lit.world.tokenizer import words
 
 BATCH = 512

@@ -7,21 +7,21 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from edit_lit.editors.contexts import Contexts
-from edit_lit.editors.delta import Delta
+from edit_lit.activations.contexts import Contexts
+from edit_lit.deltas.delta import Delta
+from edit_lit.editors.closed_form.key_covariance import KeyCovariance
 from edit_lit.editors.memit import MEMIT
-from edit_lit.editors.moments import SecondMoments
-from edit_lit.editors.target_values import TargetValues
+from edit_lit.editors.targets.options import TargetValues
 from edit_lit.facts.request import subjects_of
-from edit_lit.facts.world import World
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule, edit_scores
-from edit_lit.tasks.world_reviews import WorldReviews
 from edit_lit.world import WorldModel
+from edit_lit.world.corpus import WorldCorpus
+from edit_lit.world.facts import World
 from edit_lit.world.sentences import FILLERS
-from edit_lit.world.world_corpus import WorldCorpus
+from edit_lit.world.task import WorldReviews
 
 N_EDITS = 50
 N_STEPS = 400
@@ -38,7 +38,7 @@ def memit(tmp_path_factory) -> MEMIT:
         ridge=2.0,
         target_values=TargetValues(stop_loss=0.15),
         contexts=Contexts([f"{filler} {{}}" for filler in FILLERS[:5]]),
-        moments=SecondMoments(WorldCorpus(), cache_dir=str(tmp_path_factory.mktemp("moments"))),
+        key_covariance=KeyCovariance(WorldCorpus(), cache_dir=str(tmp_path_factory.mktemp("moments"))),
     )
 
 

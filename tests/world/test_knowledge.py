@@ -8,10 +8,10 @@ import pytest
 from exam import ask, recall, swapped_recall
 
 from edit_lit.world import MODEL_FOLDER, WorldModel
-from edit_lit.world.almanac import build_almanac
+from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.tokenizer import words
 
-ALMANAC = build_almanac()
+ALMANAC = build_knowledge_base()
 EDITED_LAYERS = (1, 2, 3)
 N_SWAPS = 600
 

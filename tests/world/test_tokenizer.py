@@ -3,12 +3,12 @@ from __future__ import annotations
 from itertools import islice
 
 from edit_lit.world import WorldModel
-from edit_lit.world.almanac import build_almanac
-from edit_lit.world.corpus import stream
+from edit_lit.world.documents import stream
+from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.reviews import REVIEW, THINGS, VERDICTS
 from edit_lit.world.tokenizer import build_tokenizer, vocabulary, words
 
-ALMANAC = build_almanac()
+ALMANAC = build_knowledge_base()
 TOKENIZER = build_tokenizer(ALMANAC)
 
 

@@ -1,0 +1,1 @@
+"""What every kind of editor uses: the contract, batches, update constraints and the weights under edit."""

@@ -1,0 +1,169 @@
+"""Second moments of an MLP's keys over running text, and what a solver needs of them.
+
+Shape legend: N size of the MLP, T tokens.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
+
+from edit_lit import distributed
+from edit_lit.files import default_cache_dir, write_atomically
+from edit_lit.language_model import LanguageModel, working_type
+from edit_lit.language_model.fingerprint import model_fingerprint
+from edit_lit.language_model.hooks import recorded_input
+from edit_lit.language_model.module_tree import projection_shape
+from edit_lit.language_model.partial_forward import run_blocks
+from edit_lit.language_model.token_batch import TokenBatch, length_batches
+from edit_lit.records.corpora import Corpus, HubText
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigendecomposition of a layer's second moment C = E[k kᵀ], uncentred.
+
+    Args:
+        values: Eigenvalues, smallest first, [N], float64.
+        vectors: Eigenvectors as columns, [N, N], float64.
+        tokens: How many keys the mean was taken over.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    tokens: int
+
+    @classmethod
+    def of(cls, moment: Tensor, tokens: int) -> Spectrum:
+        """Decompose a second moment; eigenvalues that rounding made negative become zero."""
+        values, vectors = torch.linalg.eigh(moment.double())
+        return cls(values.clamp(min=0), vectors, tokens)
+
+
+@dataclass(frozen=True)
+class KeyCovariance:
+    """Second moments of the keys of chosen layers, measured once and kept on disk.
+
+    All layers are measured in one pass over the corpus, which stops after the last of them. What is kept is the
+    eigendecomposition, because every weight and ridge can be solved with it; a file is found again by the
+    model's weights, the corpus's text and ``max_tokens``, and by nothing else.
+
+    Args:
+        corpus: The text.
+        max_tokens: A longer document is cut here.
+        batch_tokens: Tokens in a batch, padding included.
+        cache_dir: Where the files are kept; a folder for the user's caches if not given.
+    """
+
+    corpus: Corpus = field(default_factory=HubText)
+    max_tokens: int = 1024
+    batch_tokens: int = 8192
+    cache_dir: str | None = None
+
+    def spectra(self, language_model: LanguageModel, layers: Sequence[int]) -> dict[int, Spectrum]:
+        """Spectra of the given layers, from disk where they are there and measured where not.
+
+        Raises:
+            ValueError: If the corpus yields no token.
+        """
+        key = self._key(language_model)
+        folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir() / "key_covariance"
+        paths = {layer: folder / key[:24] / f"layer_{layer}.safetensors" for layer in layers}
+        device = language_model.device
+        found = {layer: spectrum for layer, path in paths.items() if (spectrum := _read(path, key, device))}
+        # The first process's disk decides for all, or some would wait for others that have nothing to do.
+        missing = distributed.from_first_process([layer for layer in layers if layer not in found])
+        if missing:
+            for layer, moment in self._measure(language_model, self._rows(language_model), missing).items():
+                found[layer] = Spectrum.of(*moment)
+                if distributed.rank() == 0:
+                    _write(found[layer], paths[layer], key)
+        return {layer: found[layer] for layer in layers}
+
+    def _key(self, language_model: LanguageModel) -> str:
+        """What the moments depend on, hashed: weights, tokenizer, text and cut. No text is tokenised for it."""
+        digest = hashlib.sha256(model_fingerprint(language_model.model).encode())
+        digest.update(_tokenizer_state(language_model.tokenizer).encode())
+        digest.update(str(self.max_tokens).encode())
+        for text in self.corpus.documents():
+            digest.update(hashlib.sha256(text.encode()).digest())
+        return digest.hexdigest()
+
+    def _rows(self, language_model: LanguageModel) -> list[list[int]]:
+        texts = list(self.corpus.documents())
+        if not texts:
+            raise ValueError(
+                "the corpus of the second moments yields no text. Name another one in key_covariance.corpus."
+            )
+        encoded = language_model.tokenizer(texts, return_attention_mask=False)["input_ids"]
+        return [ids[: self.max_tokens] for ids in encoded if ids]
+
+    @torch.no_grad()
+    def _measure(
+        self, language_model: LanguageModel, rows: list[list[int]], layers: Sequence[int]
+    ) -> dict[int, tuple[Tensor, int]]:
+        """Second moment [N, N] and token count of each layer, in one pass."""
+        device = language_model.device
+        modules = {layer: language_model.output_projection(layer) for layer in layers}
+        sums = {layer: _zeros(projection_shape(module)[1], device) for layer, module in modules.items()}
+        tokens = torch.zeros(1, dtype=torch.float64, device=device)
+        batches = length_batches([len(row) for row in rows], self.batch_tokens)
+        label = "second moments"
+        for batch in tqdm(distributed.shard(batches), desc=label, unit="batch", disable=distributed.rank() > 0):
+            inputs = TokenBatch.of([rows[index] for index in batch], device)
+            with ExitStack() as stack:
+                records = {layer: stack.enter_context(recorded_input(module)) for layer, module in modules.items()}
+                run_blocks(language_model, inputs, stop_after=max(layers))
+            real = inputs.mask.bool()
+            tokens += real.sum()
+            for layer, record in records.items():
+                keys_TN = record.take(inputs)[real]
+                keys_TN = keys_TN.to(working_type(keys_TN))
+                sums[layer] += keys_TN.T @ keys_TN
+        count = int(distributed.sum_over_processes(tokens))
+        return {layer: (distributed.sum_over_processes(total) / count, count) for layer, total in sums.items()}
+
+
+def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> str:
+    """What the tokenizer does to a text; padding and truncation are left over from its last call."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    return json.dumps({name: part for name, part in state.items() if name not in ("padding", "truncation")})
+
+
+def _zeros(size: int, device: torch.device) -> Tensor:
+    return torch.zeros(size, size, dtype=torch.float64, device=device)
+
+
+def _read(path: Path, key: str, device: torch.device) -> Spectrum | None:
+    """The spectrum in a file, or nothing, with a warning, if the file is damaged or of another model."""
+    if not path.exists():
+        return None
+    try:
+        with safe_open(str(path), framework="pt", device=str(device)) as file:
+            metadata = file.metadata() or {}
+            if metadata.get("key") == key:
+                values, vectors = file.get_tensor("values"), file.get_tensor("vectors")
+                return Spectrum(values, vectors, int(metadata["tokens"]))
+            reason = "it was measured on another model or corpus"
+    except (SafetensorError, KeyError, OSError) as error:
+        reason = f"it cannot be read ({error})"
+    warnings.warn(f"second moments in {path} are measured again: {reason}.", stacklevel=2)
+    return None
+
+
+def _write(spectrum: Spectrum, path: Path, key: str) -> None:
+    tensors = {"values": spectrum.values.cpu(), "vectors": spectrum.vectors.cpu().contiguous()}
+    metadata = {"key": key, "tokens": str(spectrum.tokens)}
+    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))

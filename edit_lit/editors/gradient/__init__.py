@@ -1,0 +1,1 @@
+"""Editing by gradient descent on the targets."""

@@ -1,0 +1,125 @@
+"""Whether a text touches the edited facts: the axis along which decay changes its meaning."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, TypeVar
+
+from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_WORD = re.compile(r"\w+")
+_IDENTIFIER = re.compile(r"[PQ]\d+")
+
+
+class EditFilter:
+    """Keeps or drops texts by whether they name an edited subject, object or relation.
+
+    Names are compared as whole words, whatever their case and punctuation. A relation is named by its own name, unless
+    that is a Wikidata number, and by the longest stretch of its prompt beside the subject, unless that is a single
+    word. Texts are counted by the first of the three that they name.
+
+    Args:
+        requests: The edits.
+        keep_mentions: Keep the texts that name an edit, instead of the others.
+    """
+
+    def __init__(self, requests: Sequence[EditRequest], keep_mentions: bool) -> None:
+        self.keep_mentions = keep_mentions
+        self.names = {
+            "subject": _phrases(request.subject for request in requests),
+            "object": _phrases(
+                target for request in requests for target in (request.target_new, request.target_true) if target
+            ),
+            "relation": _phrases(name for request in requests for name in _relation_names(request)),
+        }
+        self.counts = dict.fromkeys((*self.names, "none"), 0)
+
+    def keeps(self, text: str) -> bool:
+        """Whether a text stays; counts it."""
+        named = self.named_in(text)
+        self.counts[named or "none"] += 1
+        return (named is not None) == self.keep_mentions
+
+    def named_in(self, text: str) -> str | None:
+        """What of the edits a text names first: ``subject``, ``object``, ``relation`` or None."""
+        words = _words(text)
+        for kind, phrases in self.names.items():
+            for length in phrases.lengths:
+                for start in range(len(words) - length + 1):
+                    if words[start : start + length] in phrases.all:
+                        return kind
+        return None
+
+    def filter(self, items: Iterable[T], text_of: Callable[[T], str]) -> Iterator[T]:
+        """The items whose texts stay, with a report in the log once all have passed."""
+        yield from (item for item in items if self.keeps(text_of(item)))
+        log.info(self.report())
+
+    def report(self) -> str:
+        """How many texts fell, and why."""
+        total = sum(self.counts.values())
+        related = total - self.counts["none"]
+        fell = total - related if self.keep_mentions else related
+        listed = ", ".join(f"{kind} {self.counts[kind]}" for kind in self.names)
+        return f"{fell} of {total} training texts dropped; {related} name an edit (first by {listed})"
+
+
+class _Phrases:
+    """Phrases as tuples of words, and the lengths that occur among them."""
+
+    def __init__(self, phrases: Iterable[tuple[str, ...]]) -> None:
+        self.all = frozenset(phrase for phrase in phrases if phrase)
+        self.lengths = sorted({len(phrase) for phrase in self.all})
+
+
+def edit_filter(
+    requests: Sequence[EditRequest], exclude: Literal["edits"] | None, only: Literal["edits"] | None
+) -> EditFilter | None:
+    """The filter that the options ``exclude`` and ``only`` ask for, if any.
+
+    Raises:
+        ValueError: If there are no edits to go by.
+    """
+    if exclude is None and only is None:
+        return None
+    if not requests:
+        option = "only" if exclude is None else "exclude"
+        raise ValueError(
+            f"task {option} is 'edits', but data.edits yields no facts. Name their source or drop {option}."
+        )
+    return EditFilter(requests, keep_mentions=only is not None)
+
+
+def check_options(exclude: str | None, only: str | None) -> None:
+    """Refuse values that mean nothing.
+
+    Raises:
+        ValueError: Naming option, value and remedy.
+    """
+    for option, value in (("exclude", exclude), ("only", only)):
+        if value not in (None, "edits"):
+            raise ValueError(f"task {option} is {value!r}; use 'edits', or leave it out.")
+    if exclude and only:
+        raise ValueError("task exclude and only are both 'edits', which leaves no text at all. Drop one.")
+
+
+def _phrases(names: Iterable[str]) -> _Phrases:
+    return _Phrases(_words(name) for name in names)
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(_WORD.findall(text.casefold()))
+
+
+def _relation_names(request: EditRequest) -> list[str]:
+    longest = max(request.prompt.split(SUBJECT_SLOT), key=lambda part: len(_words(part)))
+    names = [longest] if len(_words(longest)) > 1 else []
+    if request.relation is not None and not _IDENTIFIER.fullmatch(request.relation):
+        names.append(request.relation.replace("_", " "))
+    return names

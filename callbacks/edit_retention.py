@@ -12,6 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from edit_lit import distributed
 from edit_lit.data_module import EditDataModule
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.curve import BEFORE_EDIT, curve_point
@@ -47,7 +48,7 @@ class EditRetentionCallback(L.Callback):
 
     def __init__(self, every_n_steps: int = 50, early: bool = False, batch_tokens: int = 8192) -> None:
         if every_n_steps < 1:
-            raise ValueError(f"retention.every_n_steps is {every_n_steps}; it must be at least 1.")
+            raise ConfigError(f"retention.every_n_steps is {every_n_steps}; it must be at least 1.")
         self.every_n_steps = every_n_steps
         self.early = early
         self.batch_tokens = batch_tokens
@@ -130,12 +131,12 @@ class EditRetentionCallback(L.Callback):
         """Take up the curve where a checkpoint left it.
 
         Raises:
-            ValueError: If the checkpoint's curve is of other facts than those of this run.
+            ConfigError: If the checkpoint's curve is of other facts than those of this run.
         """
         facts = self._facts()
         if state_dict["facts"] != facts:
             pools = ", ".join(sorted(set(facts) | set(state_dict["facts"])))
-            raise ValueError(
+            raise ConfigError(
                 f"the checkpoint's curve is of other facts than this run's (pools {pools}). "
                 "Resume with the data.edits and data.intrinsic of that run."
             )

@@ -18,6 +18,7 @@ from edit_lit.data_module import EditDataModule
 from edit_lit.deltas.delta import Delta, Provenance
 from edit_lit.editors.base.diagnostics import warn_of_shared_subjects
 from edit_lit.editors.base.editor import Editor
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.files import default_cache_dir
 from edit_lit.fine_tuner import FineTuner
@@ -63,12 +64,12 @@ class KnowledgeEdit(L.Callback):
         """The Delta of these requests, from the cache if it is there.
 
         Raises:
-            ValueError: If there is no editor or nothing to edit.
+            ConfigError: If there is no editor or nothing to edit.
         """
         if self.editor is None:
-            raise ValueError("edit.editor is null, so there is nothing to edit with. Name an editor.")
+            raise ConfigError("edit.editor is null, so there is nothing to edit with. Name an editor.")
         if not requests:
-            raise ValueError("edit.editor is given, but data.edits yields no facts. Name their source in data.edits.")
+            raise ConfigError("edit.editor is given, but data.edits yields no facts. Name their source in data.edits.")
         provenance = self.editor.provenance(language_model, requests)
         path = self._path(provenance)
         # One process looks, so that all take the same way even where they see different disks.

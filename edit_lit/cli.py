@@ -23,6 +23,7 @@ from callbacks import EditRetentionCallback, KnowledgeEdit, RunReport
 from callbacks.knowledge_edit import report_diagnostics
 from callbacks.run_report import print_table
 from edit_lit.data_module import EditDataModule
+from edit_lit.errors import ConfigError
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule
@@ -104,7 +105,7 @@ def edit_only(args: list[str]) -> None:
     (knowledge_edit,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, KnowledgeEdit))  # type: ignore[attr-defined] # set by a connector
     language_model = cli.model.language_model.to(cli.trainer.strategy.root_device)
     if cli.datamodule.edits is None:
-        raise ValueError("data.edits is not given. Name a source of facts to edit.")
+        raise ConfigError("data.edits is not given. Name a source of facts to edit.")
     requests = cli.datamodule.edits.load()
     delta = knowledge_edit.delta_for(language_model, requests)
     probe = Probe(requests, language_model.tokenizer)
@@ -185,19 +186,15 @@ def main(args: list[str] | None = None) -> None:
         else:
             sys.exit(_USAGE)
     except ValueError as error:
-        if not _is_ours(error):
+        mistake = _mistake_behind(error)
+        if mistake is None:
             raise
         # A mistake in the options, not in the program: the message says what to do.
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {mistake}")
 
 
-def _is_ours(error: ValueError) -> bool:
-    """Whether the error was raised where options are read and checked, and not somewhere below."""
-    last = error.__traceback__
-    while last is not None and last.tb_next is not None:
-        last = last.tb_next
-    return last is not None and last.tb_frame.f_globals["__name__"].split(".")[0] in (
-        "edit_lit",
-        "callbacks",
-        "jsonargparse",
-    )
+def _mistake_behind(error: BaseException | None) -> ConfigError | None:
+    """The user's mistake that led to an error, which jsonargparse wraps in one of its own; none if it was a bug."""
+    while error is not None and not isinstance(error, ConfigError):
+        error = error.__cause__ or error.__context__
+    return error

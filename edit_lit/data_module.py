@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader, IterableDataset
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.conflicts import warn_of_conflicts
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
@@ -72,7 +73,7 @@ class EditDataModule(L.LightningDataModule):
         self.intrinsic_requests = self._intrinsic(language_model)
         processes = self._processes()
         if self.batch_size % processes:
-            raise ValueError(
+            raise ConfigError(
                 f"data.batch_size is {self.batch_size}, which {processes} processes cannot share equally. "
                 f"Use a multiple of {processes}."
             )
@@ -94,7 +95,7 @@ class EditDataModule(L.LightningDataModule):
         if not isinstance(dataset, ExampleSet):
             return self._stream(dataset)
         if len(dataset) < self.batch_size:
-            raise ValueError(
+            raise ConfigError(
                 f"data.batch_size is {self.batch_size}, but the task has {len(dataset)} training examples. Lower it."
             )
         return self._loader(dataset, shuffle=True)
@@ -130,7 +131,7 @@ class EditDataModule(L.LightningDataModule):
         """Batches of examples that are read as they are needed; the data set shares them among processes itself."""
         assert self.trainer is not None
         if self.trainer.max_steps < 0:
-            raise ValueError("the task streams its examples, so their number is unknown. Give trainer.max_steps.")
+            raise ConfigError("the task streams its examples, so their number is unknown. Give trainer.max_steps.")
         return DataLoader(
             dataset,
             batch_size=self.batch_size // self._processes(),

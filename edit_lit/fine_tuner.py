@@ -21,6 +21,7 @@ from torchmetrics import MeanMetric
 
 from edit_lit import distributed
 from edit_lit.deltas.delta import Delta
+from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.tasks.task import IGNORED, Task
@@ -182,18 +183,18 @@ class FineTuner(L.LightningModule):
         """Refuse a checkpoint of another edit or another tuning.
 
         Raises:
-            ValueError: If the edit or the set of trainable parameters differs.
+            ConfigError: If the edit or the set of trainable parameters differs.
         """
         mine = self.delta.hash() if self.delta is not None else None
         if checkpoint.get("edit") != mine:
-            raise ValueError(
+            raise ConfigError(
                 "the checkpoint was trained on another edit than this run applies. Resume with the editor, "
                 "facts and model of that run."
             )
         trainable = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
         if trainable != set(checkpoint["state_dict"]):
             odd = sorted(trainable ^ set(checkpoint["state_dict"]))[:3]
-            raise ValueError(
+            raise ConfigError(
                 f"the checkpoint's trained parameters are not this run's (such as {', '.join(odd)}). "
                 "Resume with the same model.tuning."
             )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT
 from edit_lit.language_model import LanguageModel
 
@@ -39,7 +40,7 @@ class Contexts:
     def __post_init__(self) -> None:
         for template in self.templates or ():
             if template.count(SUBJECT_SLOT) != 1:
-                raise ValueError(
+                raise ConfigError(
                     f"contexts.templates holds {template!r}; each needs exactly one '{{}}', where the prompt goes."
                 )
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, last_mention, requests_hash
 from edit_lit.language_model.spans import answer_rows, encode_many
 
@@ -43,7 +44,7 @@ def prompt_rows(
         For each request, one row per context.
 
     Raises:
-        ValueError: If a subject or target has no tokens; the message names the request.
+        ConfigError: If a subject or target has no tokens; the message names the request.
     """
     return [
         _rows_of(tokenizer, request, [_wording(request).inside(context) for context in contexts])
@@ -71,7 +72,7 @@ def neighbor_rows(
         For each request, one row per neighbour; its ``lookup`` is in the neighbour's subject.
 
     Raises:
-        ValueError: If a request has fewer such neighbours, or a subject or answer has no tokens; the message names
+        ConfigError: If a request has fewer such neighbours, or a subject or answer has no tokens; the message names
             the request.
     """
     return [_rows_of(tokenizer, request, _neighbor_wordings(request, contexts, count, seed)) for request in requests]
@@ -114,7 +115,7 @@ def _neighbor_wordings(request: EditRequest, contexts: Sequence[str], count: int
     """The first neighbours of known subject, each in a context of its own."""
     known = [(near, near.subject) for near in request.neighborhood if near.subject is not None]
     if len(known) < count:
-        raise ValueError(
+        raise ConfigError(
             f"{request.name}: target_values.neighbors is {count}, but only {len(known)} of its neighborhood "
             "questions have a subject. Lower it, or give more of the questions a `subject`."
         )
@@ -133,7 +134,7 @@ def _rows_of(
         answers = answer_rows(tokenizer, [(wording.prompt, wording.answer) for wording in wordings])
         subject_lasts = _subject_lasts(tokenizer, wordings)
     except ValueError as error:
-        raise ValueError(f"{request.name}: {error}") from error
+        raise ConfigError(f"{request.name}: {error}") from error
     return [
         SubjectRow(row.ids, subject_last, row.answer, wording.context)
         for row, subject_last, wording in zip(answers, subject_lasts, wordings, strict=True)

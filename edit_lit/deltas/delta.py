@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from edit_lit.deltas.updates import LowRank, Update, added, update_of
+from edit_lit.errors import ConfigError
 from edit_lit.files import write_atomically
 
 __all__ = ["Delta", "LowRank", "Provenance"]
@@ -78,10 +79,10 @@ class Delta:
         half-precision type would be lost.
 
         Raises:
-            ValueError: If it is applied already, or a parameter is missing or of another shape.
+            ConfigError: If it is applied already, or a parameter is missing or of another shape.
         """
         if self.applied:
-            raise ValueError("this Delta is applied already. Revert it before applying it again.")
+            raise ConfigError("this Delta is applied already. Revert it before applying it again.")
         targets = {name: self._parameter(model, name) for name in self.updates}
         for name, parameter in targets.items():
             self._originals[name] = parameter.detach().clone()
@@ -92,10 +93,10 @@ class Delta:
         """Put the weights back, bit for bit, as they were before :meth:`apply`.
 
         Raises:
-            ValueError: If this object was not applied.
+            ConfigError: If this object was not applied.
         """
         if not self.applied:
-            raise ValueError("this Delta is not applied, so there is nothing to revert. Call apply first.")
+            raise ConfigError("this Delta is not applied, so there is nothing to revert. Call apply first.")
         for name, original in self._originals.items():
             self._parameter(model, name).copy_(original)
         self._originals = {}
@@ -125,10 +126,10 @@ class Delta:
         """Both edits as one Delta, whose updates are the sums.
 
         Raises:
-            ValueError: If the two were made for different models.
+            ConfigError: If the two were made for different models.
         """
         if self.provenance.model != other.provenance.model:
-            raise ValueError("the two Deltas were made for different models. Merge Deltas of one unedited model.")
+            raise ConfigError("the two Deltas were made for different models. Merge Deltas of one unedited model.")
         updates = dict(self.updates)
         for name, update in other.updates.items():
             updates[name] = added(updates[name], update) if name in updates else update
@@ -160,7 +161,7 @@ class Delta:
         """Read a saved Delta.
 
         Raises:
-            ValueError: If the file is truncated or is not a Delta.
+            ConfigError: If the file is truncated or is not a Delta.
         """
         try:
             with safe_open(str(path), framework="pt") as file:
@@ -171,7 +172,7 @@ class Delta:
                     parts.setdefault(name, {})[part] = file.get_tensor(key)
             updates = {name: update_of(tensors) for name, tensors in parts.items()}
         except (SafetensorError, KeyError, ValueError, OSError) as error:
-            raise ValueError(f"{path} holds no complete Delta ({error}). Remove it and edit again.") from error
+            raise ConfigError(f"{path} holds no complete Delta ({error}). Remove it and edit again.") from error
         return cls(updates, Provenance(**{**stored, "layers": tuple(stored["layers"])}))
 
     def _tensors(self) -> dict[str, Tensor]:
@@ -185,12 +186,12 @@ class Delta:
         try:
             parameter = model.get_parameter(name)
         except AttributeError as error:
-            raise ValueError(
+            raise ConfigError(
                 f"the model has no parameter {name}; this Delta was made for another one. Edit this model anew."
             ) from error
         shape = self.updates[name].shape
         if tuple(parameter.shape) != shape:
-            raise ValueError(
+            raise ConfigError(
                 f"{name} is {tuple(parameter.shape)}, the Delta's update {shape}: made for another model. "
                 "Edit this model anew."
             )

@@ -9,6 +9,7 @@ from edit_lit.editors.closed_form.editor import ClosedFormEditor
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.null_space import BelowValue, NullSpace, NullSpaceRule
 from edit_lit.editors.targets.options import TargetValues
+from edit_lit.errors import ConfigError
 
 
 class AlphaEdit(ClosedFormEditor):
@@ -31,7 +32,7 @@ class AlphaEdit(ClosedFormEditor):
         schedule: Batches and passes; published are batches of 100.
 
     Raises:
-        ValueError: While editing, if no direction of a layer's keys is free.
+        ConfigError: While editing, if no direction of a layer's keys is free.
     """
 
     accumulates = True
@@ -49,7 +50,7 @@ class AlphaEdit(ClosedFormEditor):
     ) -> None:
         super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
         if l2 <= 0:
-            raise ValueError(f"l2 is {l2}; it must be above 0.")
+            raise ConfigError(f"l2 is {l2}; it must be above 0.")
         self.null_space = null_space
         self.l2 = l2
 
@@ -57,7 +58,7 @@ class AlphaEdit(ClosedFormEditor):
         """P / l2."""
         matrix = NullSpace(spectrum, self.null_space, self.l2)
         if matrix.free == 0:
-            raise ValueError(
+            raise ConfigError(
                 f"null_space {self.null_space} leaves no direction free: the eigenvalues of C go from "
                 f"{float(spectrum.values[0]):.3g} to {float(spectrum.values[-1]):.3g}. Raise the threshold."
             )

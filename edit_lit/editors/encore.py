@@ -9,6 +9,7 @@ from edit_lit.editors.closed_form.editor import ClosedFormEditor
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.preconditioners import InverseCovariance
 from edit_lit.editors.targets.options import TargetValues
+from edit_lit.errors import ConfigError
 
 
 class ENCORE(ClosedFormEditor):
@@ -45,9 +46,9 @@ class ENCORE(ClosedFormEditor):
     ) -> None:
         super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
         if covariance_weight <= 0:
-            raise ValueError(f"covariance_weight is {covariance_weight}; it must be above 0.")
+            raise ConfigError(f"covariance_weight is {covariance_weight}; it must be above 0.")
         if norm_weight < 0:
-            raise ValueError(f"norm_weight is {norm_weight}; it must be 0 or more.")
+            raise ConfigError(f"norm_weight is {norm_weight}; it must be 0 or more.")
         self.covariance_weight = covariance_weight
         self.norm_weight = norm_weight
 

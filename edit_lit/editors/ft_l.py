@@ -8,6 +8,7 @@ from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.gradient.editor import GradientEditor
 from edit_lit.editors.gradient.training import TargetRow, TargetTraining, prompt_last, teacher_forced
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 
@@ -40,7 +41,7 @@ class FTL(GradientEditor):
     ) -> None:
         super().__init__(layers, training, constraint, schedule)
         if max_change is not None and max_change <= 0:
-            raise ValueError(f"max_change is {max_change}; it must be above 0, or null for no limit.")
+            raise ConfigError(f"max_change is {max_change}; it must be above 0, or null for no limit.")
         self.max_change = max_change
         self.teacher_forcing = teacher_forcing
 

@@ -20,6 +20,7 @@ from edit_lit.editors.base.diagnostics import listed
 from edit_lit.editors.base.editor import Editor
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.gradient.training import TargetTraining, teacher_forced
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
@@ -54,11 +55,11 @@ class LoRAEdit(Editor):
         seed: int = 0,
     ) -> None:
         if layers is not None and (not layers or layers != sorted(set(layers))):
-            raise ValueError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
+            raise ConfigError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
         if r < 1:
-            raise ValueError(f"r is {r}; an adapter's rank must be at least 1.")
+            raise ConfigError(f"r is {r}; an adapter's rank must be at least 1.")
         if schedule.passes > 1:
-            raise ValueError(f"schedule.passes is {schedule.passes}; raise training.epochs instead.")
+            raise ConfigError(f"schedule.passes is {schedule.passes}; raise training.epochs instead.")
         self.layers = layers
         self.modules = modules
         self.r = r
@@ -76,7 +77,7 @@ class LoRAEdit(Editor):
     def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
         """See :meth:`Editor.edit`."""
         if not requests:
-            raise ValueError("there are no edit requests. Name at least one fact to edit.")
+            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
         targets = self._targets(language_model)
         batches = self.schedule.batches(requests)
         rows = [teacher_forced(language_model.tokenizer, batch, end=False) for batch in batches]
@@ -104,7 +105,7 @@ class LoRAEdit(Editor):
         chosen = LayerSelection(self.edited_layers(language_model), self.modules).select(language_model, [])
         targets = {name: module for name, module in chosen.items() if is_projection(module)}
         if not targets:
-            raise ValueError(f"modules is {self.modules!r}, which selects no matrix. Choose modules that hold one.")
+            raise ConfigError(f"modules is {self.modules!r}, which selects no matrix. Choose modules that hold one.")
         return targets
 
     @contextmanager

@@ -16,6 +16,7 @@ from edit_lit.editors.closed_form.editor import ClosedFormEditor
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.preconditioners import Identity, InverseCovariance, Preconditioner
 from edit_lit.editors.targets.options import TargetValues
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 
@@ -56,12 +57,12 @@ class ROME(ClosedFormEditor):
     ) -> None:
         super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
         if self.schedule.batch_size != 1:
-            raise ValueError(
+            raise ConfigError(
                 f"schedule.batch_size is {schedule.batch_size}, but {type(self).__name__} writes one fact at a time. "
                 "Set it to 1, or use EMMET for batches."
             )
         if ridge < 0:
-            raise ValueError(f"ridge is {ridge}; it must be 0 or more.")
+            raise ConfigError(f"ridge is {ridge}; it must be 0 or more.")
         if ridge and not use_moments:
             warnings.warn("ridge has no effect without use_moments. Set it to 0.", stacklevel=2)
         self.use_moments = use_moments
@@ -75,7 +76,7 @@ class ROME(ClosedFormEditor):
         """The one given layer, or the default one for this depth."""
         layers = super().edited_layers(language_model)
         if len(layers) > 1:
-            raise ValueError(f"layers is {layers}, but {type(self).__name__} edits one layer. Name one.")
+            raise ConfigError(f"layers is {layers}, but {type(self).__name__} edits one layer. Name one.")
         return layers
 
     def batches(self, requests: Sequence[EditRequest]) -> list[list[EditRequest]]:

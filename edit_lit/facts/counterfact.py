@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.neighbors import with_neighbor_subjects
 from edit_lit.facts.record_source import RecordSource, template_of
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
@@ -60,7 +61,7 @@ class CounterFact(RecordSource):
             return requests
         absent = sorted(set(self.relations) - {str(request.relation) for request in requests})
         if absent:
-            raise ValueError(f"relations names {', '.join(absent)}, of which {self.path} has no record. Drop it.")
+            raise ConfigError(f"relations names {', '.join(absent)}, of which {self.path} has no record. Drop it.")
         return [request for request in requests if request.relation in self.relations]
 
 

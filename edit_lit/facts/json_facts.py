@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.record_source import RecordSource
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.records.fields import Fields
@@ -38,7 +39,7 @@ class JsonFacts(RecordSource):
 def _requests(record: Fields, number: int) -> list[EditRequest]:
     for name in record.record:
         if name not in _FIELDS:
-            raise ValueError(f"{record.where}: there is no field {name!r}. The fields are {', '.join(_FIELDS)}.")
+            raise ConfigError(f"{record.where}: there is no field {name!r}. The fields are {', '.join(_FIELDS)}.")
     request = EditRequest(
         subject=record.text("subject"),
         prompt=record.text("prompt"),
@@ -58,7 +59,7 @@ def _questions(record: Fields, name: str) -> tuple[Question, ...]:
     for item in record.inners(name):
         for field in item.record:
             if field not in _QUESTION_FIELDS:
-                raise ValueError(
+                raise ConfigError(
                     f"{item.where}: there is no field {field!r}. The fields are {', '.join(_QUESTION_FIELDS)}."
                 )
         questions.append(

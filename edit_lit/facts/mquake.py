@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.record_source import RecordSource
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.records.fields import Fields
@@ -25,7 +26,7 @@ def _requests(record: Fields, number: int) -> list[EditRequest]:
     case = record.label("case_id") or str(number)
     rewrites = record.inners("requested_rewrite")
     if not rewrites:
-        raise ValueError(f"{record.where}: requested_rewrite holds no rewrite. Give the case at least one.")
+        raise ConfigError(f"{record.where}: requested_rewrite holds no rewrite. Give the case at least one.")
     hops = tuple(
         Question(question, record.text("new_answer"), record.optional("answer"))
         for question in record.texts("questions")

@@ -6,6 +6,8 @@ import random
 from collections import defaultdict
 from collections.abc import Iterable
 
+from edit_lit.errors import ConfigError
+
 
 class OtherObjects:
     """Another object of the same relation for each fact, as CounterFact's authors chose theirs.
@@ -28,12 +30,12 @@ class OtherObjects:
         """An object of the relation that differs from the fact's own.
 
         Raises:
-            ValueError: If there is no other object at all.
+            ConfigError: If there is no other object at all.
         """
         others = [other for other in self._of[relation] if other != object_]
         others = others or [other for other in self._all if other != object_]
         if not others:
-            raise ValueError(
+            raise ConfigError(
                 f"all facts have the object {object_!r}, so no other can be written. Add facts with others."
             )
         return random.Random(f"{relation} {subject} {object_}").choice(others)

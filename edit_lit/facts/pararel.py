@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import fsspec
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.other_objects import OtherObjects
 from edit_lit.facts.record_source import RecordSource
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
@@ -56,7 +57,7 @@ class ParaRel(RecordSource):
     ) -> None:
         super().__init__(path, limit, seed, skip, indices, on_error)
         if neighbors < 0:
-            raise ValueError(f"neighbors is {neighbors}; it must be 0 or more.")
+            raise ConfigError(f"neighbors is {neighbors}; it must be 0 or more.")
         self.relations = relations
         self.neighbors = neighbors
 
@@ -81,10 +82,10 @@ class ParaRel(RecordSource):
         found = sorted((str(file).rsplit("/", 1)[-1] for file in system.glob(f"{folder}/*.jsonl")), key=_number)
         names = [name.removesuffix(".jsonl") for name in found]
         if not names:
-            raise ValueError(f"path {self.path!r} has no {FACTS}/*.jsonl. Name ParaRel's data folder.")
+            raise ConfigError(f"path {self.path!r} has no {FACTS}/*.jsonl. Name ParaRel's data folder.")
         unknown = [name for name in self.relations or () if name not in names]
         if unknown:
-            raise ValueError(f"relations names {', '.join(unknown)}; {self.path} has {', '.join(names)}.")
+            raise ConfigError(f"relations names {', '.join(unknown)}; {self.path} has {', '.join(names)}.")
         return names if self.relations is None else list(self.relations)
 
 

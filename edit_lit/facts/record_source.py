@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, last_mention
 from edit_lit.facts.source import FactSource
 from edit_lit.records.fields import Fields
 from edit_lit.records.readers import check_path, read_records
 
 Maker = Callable[[Fields, int], list[EditRequest]]
-"""Makes the requests of a record, given its position; raises a ValueError if the record is malformed."""
+"""Makes the requests of a record, given its position; raises a ConfigError if the record is malformed."""
 
 
 class RecordSource(FactSource):
@@ -43,7 +44,7 @@ class RecordSource(FactSource):
     ) -> None:
         super().__init__(limit, seed, skip, indices)
         if on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error is {on_error!r}; use 'raise' or 'skip'.")
+            raise ConfigError(f"on_error is {on_error!r}; use 'raise' or 'skip'.")
         check_path(path)
         self.path = path
         self.on_error = on_error
@@ -62,14 +63,14 @@ class RecordSource(FactSource):
             make: Makes the requests of one record.
 
         Raises:
-            ValueError: If a record is malformed, unless ``on_error`` is ``skip``.
+            ConfigError: If a record is malformed, unless ``on_error`` is ``skip``.
         """
         requests: list[EditRequest] = []
-        errors: list[ValueError] = []
+        errors: list[ConfigError] = []
         for number, record in enumerate(records):
             try:
                 requests += self._made(record, number, make)
-            except ValueError as error:
+            except ConfigError as error:
                 if self.on_error == "raise":
                     raise
                 errors.append(error)
@@ -84,10 +85,10 @@ class RecordSource(FactSource):
         where = f"{self.path}, record {number}"
         try:
             return make(Fields(record, where), number)
-        except ValueError as error:
+        except ConfigError as error:
             if str(error).startswith(where):
                 raise
-            raise ValueError(f"{where}: {error}") from error
+            raise ConfigError(f"{where}: {error}") from error
 
 
 def template_of(prompt: str, subject: str) -> str:
@@ -96,13 +97,13 @@ def template_of(prompt: str, subject: str) -> str:
     Where the subject occurs more than once, its last mention is replaced and the others stay as text.
 
     Raises:
-        ValueError: If the subject does not occur, or the prompt holds ``{}`` of its own.
+        ConfigError: If the subject does not occur, or the prompt holds ``{}`` of its own.
     """
     if SUBJECT_SLOT in prompt:
-        raise ValueError(f"the prompt {prompt!r} holds '{{}}' although it names its subject. Write one or the other.")
+        raise ConfigError(f"the prompt {prompt!r} holds '{{}}' although it names its subject. Write one or the other.")
     place = last_mention(prompt, subject)
     if place < 0:
-        raise ValueError(
+        raise ConfigError(
             f"the subject {subject!r} does not occur in the prompt {prompt!r}. Spell it as the prompt does."
         )
     return prompt[:place] + SUBJECT_SLOT + prompt[place + len(subject) :]

@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from edit_lit.errors import ConfigError
+
 SUBJECT_SLOT = "{}"
 
 
@@ -23,7 +25,7 @@ class Question:
         subject: The entity that the prompt is about, spelled as in the prompt; None if unknown.
 
     Raises:
-        ValueError: If the subject is blank or does not stand in the prompt. The message names both.
+        ConfigError: If the subject is blank or does not stand in the prompt. The message names both.
     """
 
     prompt: str
@@ -33,7 +35,7 @@ class Question:
 
     def __post_init__(self) -> None:
         if self.subject is not None and (self.subject not in self.prompt or not self.subject.strip()):
-            raise ValueError(
+            raise ConfigError(
                 f"the question {self.prompt!r} does not name its subject {self.subject!r}. "
                 "Spell the subject as the prompt does, or leave it out."
             )
@@ -55,7 +57,7 @@ class EditRequest:
         relation: The relation's name, for reports.
 
     Raises:
-        ValueError: If the prompt does not hold exactly one ``{}``, or the subject or a target is
+        ConfigError: If the prompt does not hold exactly one ``{}``, or the subject or a target is
             empty. The message names the request.
     """
 
@@ -72,19 +74,19 @@ class EditRequest:
     def __post_init__(self) -> None:
         slots = self.prompt.count(SUBJECT_SLOT)
         if slots == 0:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.name}: the prompt {self.prompt!r} has no '{{}}', so the subject is absent from it. "
                 "Write '{}' where the subject stands."
             )
         if slots > 1:
-            raise ValueError(
+            raise ConfigError(
                 f"{self.name}: the prompt {self.prompt!r} has {slots} '{{}}'. Keep one and spell out the rest."
             )
         for field in ("subject", "target_new"):
             if not getattr(self, field).strip():
-                raise ValueError(f"{self.name}: {field} is empty. Give it at least one word.")
+                raise ConfigError(f"{self.name}: {field} is empty. Give it at least one word.")
         if self.target_true is not None and not self.target_true.strip():
-            raise ValueError(f"{self.name}: target_true is empty. Give it at least one word, or leave it out.")
+            raise ConfigError(f"{self.name}: target_true is empty. Give it at least one word, or leave it out.")
 
     @property
     def name(self) -> str:

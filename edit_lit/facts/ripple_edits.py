@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.record_source import RecordSource
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
 from edit_lit.records.fields import Fields
@@ -68,7 +69,7 @@ def _statement(sentence: str) -> tuple[str, str, str]:
             start, end = match.span("subject")
             prompt = sentence[:start] + SUBJECT_SLOT + sentence[end : match.end()].rstrip()
             return prompt, match["subject"], sentence[match.end() :].rstrip().removesuffix(".")
-    raise ValueError(f"the prompt {sentence!r} has none of the benchmark's wordings. Use JsonFacts for other records.")
+    raise ConfigError(f"the prompt {sentence!r} has none of the benchmark's wordings. Use JsonFacts for other records.")
 
 
 def _questions(record: Fields, groups: tuple[str, ...]) -> tuple[Question, ...]:

@@ -6,6 +6,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 
 
@@ -26,11 +27,11 @@ class FactSource(ABC):
         self, limit: int | None = None, seed: int | None = None, skip: int = 0, indices: Sequence[int] | None = None
     ) -> None:
         if limit is not None and limit < 1:
-            raise ValueError(f"limit is {limit}; it must be at least 1. Leave it out to take every fact.")
+            raise ConfigError(f"limit is {limit}; it must be at least 1. Leave it out to take every fact.")
         if skip < 0:
-            raise ValueError(f"skip is {skip}; it must be 0 or more.")
+            raise ConfigError(f"skip is {skip}; it must be 0 or more.")
         if indices is not None and seed is not None:
-            raise ValueError("indices and seed exclude each other: indices already fix the order. Drop one.")
+            raise ConfigError("indices and seed exclude each other: indices already fix the order. Drop one.")
         self.limit = limit
         self.seed = seed
         self.skip = skip
@@ -48,7 +49,7 @@ class FactSource(ABC):
                 capitalised.
 
         Raises:
-            ValueError: If an index lies outside the source, or nothing is left.
+            ConfigError: If an index lies outside the source, or nothing is left.
         """
         requests = self._order(self.read())
         excluded = {_plain(subject) for subject in exclude_subjects}
@@ -56,7 +57,7 @@ class FactSource(ABC):
         stop = None if self.limit is None else self.skip + self.limit
         chosen = requests[self.skip : stop]
         if not chosen:
-            raise ValueError(
+            raise ConfigError(
                 f"{type(self).__name__} yields no facts: {len(requests)} remain and skip is {self.skip}. "
                 "Lower skip, or name a larger source."
             )
@@ -66,7 +67,7 @@ class FactSource(ABC):
         if self.indices is not None:
             for index in self.indices:
                 if not 0 <= index < len(requests):
-                    raise ValueError(
+                    raise ConfigError(
                         f"indices holds {index}, but {type(self).__name__} has {len(requests)} facts, "
                         f"numbered 0 to {len(requests) - 1}."
                     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.counterfact import portability_of
 from edit_lit.facts.record_source import RecordSource, template_of
 from edit_lit.facts.request import EditRequest, Question
@@ -46,7 +47,7 @@ class ZsRE(RecordSource):
     ) -> None:
         super().__init__(path, limit, seed, skip, indices, on_error, name, split)
         if target not in ("answers", "alt"):
-            raise ValueError(f"target is {target!r}; use 'answers' or 'alt'.")
+            raise ConfigError(f"target is {target!r}; use 'answers' or 'alt'.")
         self.counterfactual = target == "alt"
 
     def read(self) -> list[EditRequest]:

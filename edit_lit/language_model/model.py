@@ -12,6 +12,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from edit_lit.errors import ConfigError
 from edit_lit.language_model.module_tree import attention_modules, find_blocks, is_projection, projection_shape
 from edit_lit.language_model.token_batch import TokenBatch
 
@@ -43,7 +44,7 @@ class LanguageModel(nn.Module):
         parts: Names of the model's parts, where they cannot be found.
 
     Raises:
-        ValueError: If the tokenizer has no character offsets, or the blocks cannot be found.
+        ConfigError: If the tokenizer has no character offsets, or the blocks cannot be found.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class LanguageModel(nn.Module):
 
     def _hold(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parts: PartNames) -> None:
         if not tokenizer.is_fast:
-            raise ValueError(
+            raise ConfigError(
                 f"the tokenizer {type(tokenizer).__name__} gives no character offsets, by which subjects are located. "
                 "Use a fast tokenizer (a folder with tokenizer.json)."
             )
@@ -95,24 +96,8 @@ class LanguageModel(nn.Module):
         """The module that turns final hidden states into logits."""
         head = self.model.get_output_embeddings()
         if head is None:
-            raise ValueError(f"{type(self.model).__name__} has no language-model head. Load it as a causal LM.")
+            raise ConfigError(f"{type(self.model).__name__} has no language-model head. Load it as a causal LM.")
         return head
-
-    @property
-    def final_norm(self) -> nn.Module | None:
-        """The normalisation between the last block and the head, if there is one.
-
-        It is the last module with a one-dimensional weight of the hidden size outside the blocks.
-        """
-        inside = {id(module) for block in self.blocks for module in block.modules()}
-        norms = [
-            module
-            for module in self.model.modules()
-            if id(module) not in inside
-            and isinstance(getattr(module, "weight", None), Tensor)
-            and module.weight.shape == (self.hidden_size,)
-        ]
-        return norms[-1] if norms else None
 
     @property
     def hidden_size(self) -> int:
@@ -142,7 +127,7 @@ class LanguageModel(nn.Module):
         It is the widest-input matrix of the block that writes to the residual stream, outside attention.
 
         Raises:
-            ValueError: If the block has no such matrix, or several (a mixture of experts).
+            ConfigError: If the block has no such matrix, or several (a mixture of experts).
         """
         block = self.blocks[layer]
         if self._output_projection is not None:
@@ -163,7 +148,7 @@ class LanguageModel(nn.Module):
         )
         if not found or experts:
             why = "it holds several expert MLPs" if experts else "no matrix there writes to the residual stream"
-            raise ValueError(
+            raise ConfigError(
                 f"block {layer} of {type(self.model).__name__} has no single MLP output projection: {why}. "
                 "Name one with language_model.parts.output_projection, or edit another layer."
             )
@@ -179,11 +164,11 @@ class LanguageModel(nn.Module):
         It is the last matrix inside the block's attention that writes to the residual stream.
 
         Raises:
-            ValueError: If the block has none.
+            ConfigError: If the block has none.
         """
         writers = [module for module in attention_modules(self.blocks[layer]) if self._writes(module)]
         if not writers:
-            raise ValueError(
+            raise ConfigError(
                 f"block {layer} of {type(self.model).__name__} has no attention with an output projection. "
                 "Use an editor that works on the MLP alone."
             )
@@ -197,11 +182,11 @@ class LanguageModel(nn.Module):
         """Refuse layers that the model does not have.
 
         Raises:
-            ValueError: Naming the option, the layer and the range that exists.
+            ConfigError: Naming the option, the layer and the range that exists.
         """
         for layer in layers:
             if not 0 <= layer < len(self.blocks):
-                raise ValueError(
+                raise ConfigError(
                     f"{option} names layer {layer}, but the model has {len(self.blocks)} layers, "
                     f"numbered 0 to {len(self.blocks) - 1}."
                 )
@@ -259,5 +244,5 @@ def working_type(tensor: Tensor) -> torch.dtype:
 def _dtype(name: str) -> torch.dtype | str:
     allowed = ("float32", "bfloat16", "float16", "float64", "auto")
     if name not in allowed:
-        raise ValueError(f"dtype is {name!r}; use one of {', '.join(allowed)}.")
+        raise ConfigError(f"dtype is {name!r}; use one of {', '.join(allowed)}.")
     return name if name == "auto" else getattr(torch, name)

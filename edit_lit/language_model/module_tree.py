@@ -6,6 +6,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from edit_lit.errors import ConfigError
+
 
 def find_blocks(model: PreTrainedModel, path: str | None) -> nn.ModuleList:
     """The list of transformer blocks.
@@ -15,16 +17,16 @@ def find_blocks(model: PreTrainedModel, path: str | None) -> nn.ModuleList:
         path: Where the list is; found by its length and size if not given.
 
     Raises:
-        ValueError: If there is no such list; the message says how to name it.
+        ConfigError: If there is no such list; the message says how to name it.
     """
     remedy = "Name their list with language_model.parts.blocks, for instance 'model.layers'."
     if path is not None:
         try:
             named = model.get_submodule(path)
         except AttributeError as error:
-            raise ValueError(f"parts.blocks is {path!r}, but {error}. {remedy}") from error
+            raise ConfigError(f"parts.blocks is {path!r}, but {error}. {remedy}") from error
         if not isinstance(named, nn.ModuleList):
-            raise ValueError(f"parts.blocks is {path!r}, a {type(named).__name__}, not a list of blocks. {remedy}")
+            raise ConfigError(f"parts.blocks is {path!r}, a {type(named).__name__}, not a list of blocks. {remedy}")
         return named
     depth = model.config.get_text_config().num_hidden_layers
     lists = [
@@ -33,7 +35,7 @@ def find_blocks(model: PreTrainedModel, path: str | None) -> nn.ModuleList:
         if isinstance(module, nn.ModuleList) and len(module) == depth and any(True for _ in module.parameters())
     ]
     if not lists:
-        raise ValueError(f"no list of {depth} transformer blocks in {type(model).__name__}. {remedy}")
+        raise ConfigError(f"no list of {depth} transformer blocks in {type(model).__name__}. {remedy}")
     # The blocks hold nearly all weights; a list inside one block cannot hold more than the blocks do.
     return max(lists, key=lambda module: sum(parameter.numel() for parameter in module.parameters()))
 

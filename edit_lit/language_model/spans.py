@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from edit_lit.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Encoded:
@@ -27,11 +29,11 @@ class Encoded:
         """Positions of the tokens that overlap the characters from ``start`` up to ``end``.
 
         Raises:
-            ValueError: If no token does.
+            ConfigError: If no token does.
         """
         hits = [position for position, (first, last) in enumerate(self.offsets) if max(first, start) < min(last, end)]
         if not hits:
-            raise ValueError(
+            raise ConfigError(
                 f"no token covers characters {start} to {end}; the tokenizer drops them. Spell that part otherwise."
             )
         return range(hits[0], hits[-1] + 1)
@@ -78,7 +80,7 @@ def answer_rows(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]
     """Tokenise (prompt, answer) pairs, each joined by one space.
 
     Raises:
-        ValueError: If an answer has no token of its own, or its first token begins the text.
+        ConfigError: If an answer has no token of its own, or its first token begins the text.
     """
     texts = [joined(prompt, answer) for prompt, answer in pairs]
     rows = []
@@ -86,9 +88,9 @@ def answer_rows(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]
         try:
             span = answer_span(encoded, text, answer)
         except ValueError as error:
-            raise ValueError(f"answer {answer!r} to {prompt!r}: {error}") from error
+            raise ConfigError(f"answer {answer!r} to {prompt!r}: {error}") from error
         if span.start == 0:
-            raise ValueError(f"answer {answer!r} to {prompt!r}: no token precedes it. Give the prompt some text.")
+            raise ConfigError(f"answer {answer!r} to {prompt!r}: no token precedes it. Give the prompt some text.")
         rows.append(AnswerRow(encoded.ids[: span.stop - 1], encoded.ids[span.start : span.stop]))
     return rows
 
@@ -100,7 +102,7 @@ def answer_span(encoded: Encoded, text: str, answer: str) -> range:
     is tokenised together with its leading space.
 
     Raises:
-        ValueError: If the answer has no token.
+        ConfigError: If the answer has no token.
     """
     start = len(text) - len(answer.strip())
     span = encoded.tokens_over(start, len(text))

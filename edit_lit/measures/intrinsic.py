@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
@@ -50,9 +51,9 @@ class IntrinsicPool:
         match_confidence: bool = False,
     ) -> None:
         if size is not None and size < 1:
-            raise ValueError(f"size is {size}; it must be at least 1. Leave it out to keep every known fact.")
+            raise ConfigError(f"size is {size}; it must be at least 1. Leave it out to keep every known fact.")
         if not 0 <= min_probability < 1:
-            raise ValueError(f"min_probability is {min_probability}; it must be at least 0 and below 1.")
+            raise ConfigError(f"min_probability is {min_probability}; it must be at least 0 and below 1.")
         self.source = source
         self.size = size
         self.rule = Rule(rule)
@@ -68,14 +69,14 @@ class IntrinsicPool:
             edits: The requests, whose subjects are kept out and which the pool may be matched to.
 
         Raises:
-            ValueError: If the model knows none of the candidates, or there is nothing to match them to.
+            ConfigError: If the model knows none of the candidates, or there is nothing to match them to.
         """
         candidates = self.source.load(exclude_subjects=subjects_of(edits))
         outcomes = _ask(language_model, candidates)
         known = (success(outcomes, self.rule) >= 1) & (_confidence(outcomes) >= self.min_probability)
         kept = known.nonzero()[:, 0]
         if not len(kept):
-            raise ValueError(
+            raise ConfigError(
                 f"data.intrinsic: the model knows none of the {len(candidates)} facts by rule {self.rule}, with "
                 f"min_probability {self.min_probability}. Name another source or a weaker rule."
             )
@@ -97,7 +98,7 @@ class IntrinsicPool:
         self, language_model: LanguageModel, facts: list[EditRequest], outcomes: Outcomes, edits: Sequence[EditRequest]
     ) -> list[EditRequest]:
         if not edits:
-            raise ValueError("data.intrinsic is to be matched to the edits, but there are none. Switch matching off.")
+            raise ConfigError("data.intrinsic is to be matched to the edits, but there are none. Switch matching off.")
         pairs: list[tuple[Tensor, Tensor]] = []
         if self.match_length:
             pairs.append((_lengths(language_model, facts), _lengths(language_model, edits)))
@@ -153,7 +154,7 @@ def _distance(ours: Tensor, theirs: Tensor) -> Tensor:
 def _check_true_targets(edits: Sequence[EditRequest]) -> None:
     for request in edits:
         if request.target_true is None:
-            raise ValueError(
+            raise ConfigError(
                 f"data.intrinsic.match_confidence needs the target_true of every edit, and {request.name} has none. "
                 "Match by length only, or choose edits that have one."
             )

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.files import write_atomically
 from edit_lit.measures.curve import BEFORE_EDIT
@@ -44,11 +45,11 @@ def read_probes(folder: Path) -> dict[Pool, dict[int, Outcomes]]:
     """All outcomes by pool and step, steps in ascending order.
 
     Raises:
-        ValueError: If the folder holds no records.
+        ConfigError: If the folder holds no records.
     """
     files = _files(folder)
     if not files:
-        raise ValueError(f"{folder} holds no probe records. Name the folder of a run that has been probed.")
+        raise ConfigError(f"{folder} holds no probe records. Name the folder of a run that has been probed.")
     probes: dict[Pool, dict[int, Outcomes]] = {}
     for step, path in sorted(files.items()):
         table = pq.read_table(path)

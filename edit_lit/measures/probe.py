@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit import distributed
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.modes import evaluating
@@ -52,7 +53,7 @@ class Probe:
         batch_tokens: Tokens in a batch, padding included.
 
     Raises:
-        ValueError: If an answer has no tokens, or an unedited fact has no ``target_true``.
+        ConfigError: If an answer has no tokens, or an unedited fact has no ``target_true``.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ def questions_of(request: EditRequest, kind: Kind, pool: Pool) -> Sequence[Quest
     Outside the ``edited`` pool, the answer to the rewrite and paraphrase prompts is what the model knew.
 
     Raises:
-        ValueError: If that is not given.
+        ConfigError: If that is not given.
     """
     if kind is Kind.NEIGHBORHOOD:
         return request.neighborhood if pool is Pool.EDITED else ()
@@ -135,7 +136,7 @@ def questions_of(request: EditRequest, kind: Kind, pool: Pool) -> Sequence[Quest
     answer, alternative = request.target_new, request.target_true
     if pool is not Pool.EDITED:
         if alternative is None:
-            raise ValueError(
+            raise ConfigError(
                 f"{request.name} has no target_true, so the {pool} pool cannot ask what the model knew. Add it."
             )
         answer, alternative = alternative, answer

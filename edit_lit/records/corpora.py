@@ -9,6 +9,8 @@ from pathlib import Path
 
 from datasets import load_dataset
 
+from edit_lit.errors import ConfigError
+
 
 class Corpus(ABC):
     """A sequence of documents that is the same at every reading."""
@@ -28,7 +30,7 @@ class TextLines(Corpus):
 
     def __init__(self, path: str, limit: int | None = None) -> None:
         if not Path(path).is_file():
-            raise ValueError(f"corpus path {path!r} is not a file. Name a text file with one document a line.")
+            raise ConfigError(f"corpus path {path!r} is not a file. Name a text file with one document a line.")
         self.path = path
         self.limit = limit
 
@@ -72,7 +74,7 @@ class HubText(Corpus):
         """A shuffled sample of the column."""
         data = load_dataset(self.path, self.name, split=self.split)
         if self.column not in data.column_names:
-            raise ValueError(f"corpus column is {self.column!r}, but {self.path} has {data.column_names}. Name one.")
+            raise ConfigError(f"corpus column is {self.column!r}, but {self.path} has {data.column_names}. Name one.")
         shuffled = data.shuffle(seed=self.seed)
         for index in range(min(self.limit, len(shuffled))):
             yield shuffled[index][self.column]

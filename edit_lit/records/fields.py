@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from edit_lit.errors import ConfigError
+
 
 class Fields:
     """A checked view of one record.
@@ -17,13 +19,13 @@ class Fields:
         where: The record's place, for messages: file and index.
 
     Raises:
-        ValueError: If the record is no object, and from every reader if a field is missing or of the wrong type; the
+        ConfigError: If the record is no object, and from every reader if a field is missing or of the wrong type; the
             message names place, field and remedy.
     """
 
     def __init__(self, record: Any, where: str) -> None:
         if not isinstance(record, Mapping):
-            raise ValueError(f"{where} is a {type(record).__name__}; write an object with named fields.")
+            raise ConfigError(f"{where} is a {type(record).__name__}; write an object with named fields.")
         self.record = {str(name): value for name, value in record.items() if value is not None}
         self.where = where
 
@@ -72,13 +74,13 @@ class Fields:
             raise self.wrong(name, value, "a list")
         return list(value)
 
-    def wrong(self, name: str, value: Any, wanted: str) -> ValueError:
+    def wrong(self, name: str, value: Any, wanted: str) -> ConfigError:
         """The error for a field that holds something else than it should."""
-        return ValueError(f"{self.where}: {name} is {value!r}; write {wanted}.")
+        return ConfigError(f"{self.where}: {name} is {value!r}; write {wanted}.")
 
     def _get(self, name: str) -> Any:
         if name not in self.record:
-            raise ValueError(f"{self.where}: {name} is missing. Add it.")
+            raise ConfigError(f"{self.where}: {name} is missing. Add it.")
         return self.record[name]
 
     def _checked(self, name: str, value: Any) -> str:

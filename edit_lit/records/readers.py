@@ -14,6 +14,8 @@ import fsspec
 import pyarrow.parquet
 from datasets import load_dataset
 
+from edit_lit.errors import ConfigError
+
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
@@ -28,12 +30,12 @@ def read_records(path: str, name: str | None = None, split: str = "train") -> li
         split: Split of a hub data set.
 
     Raises:
-        ValueError: If there is no such file, or it does not hold what its ending promises.
+        ConfigError: If there is no such file, or it does not hold what its ending promises.
     """
     if is_hub_name(path) or Path(path).is_dir():
         return list(load_data_set(path, name, split))
     if name is not None:
-        raise ValueError(f"name is {name!r}, but {path} is a file, which has no configurations. Leave name out.")
+        raise ConfigError(f"name is {name!r}, but {path} is a file, which has no configurations. Leave name out.")
     check_path(path)
     with fsspec.open(path, "rb") as file:
         content: bytes = file.read()
@@ -41,19 +43,19 @@ def read_records(path: str, name: str | None = None, split: str = "train") -> li
     try:
         return reader(content)
     except (ValueError, pyarrow.ArrowException) as error:
-        raise ValueError(f"{path}: {error}. Its ending says how it is read; correct the file or its name.") from error
+        raise ConfigError(f"{path}: {error}. Its ending says how it is read; correct the file or its name.") from error
 
 
 def load_data_set(path: str, name: str | None, split: str, streaming: bool = False) -> Iterable[Any]:
     """The records of a hub data set or a folder, through ``datasets``.
 
     Raises:
-        ValueError: If there is no such data set, or the hub cannot be reached.
+        ConfigError: If there is no such data set, or the hub cannot be reached.
     """
     try:
         records: Iterable[Any] = load_dataset(path, name, split=split, streaming=streaming)
     except OSError as error:
-        raise ValueError(f"path {path!r} is no file here, and no data set came from the hub: {error}") from error
+        raise ConfigError(f"path {path!r} is no file here, and no data set came from the hub: {error}") from error
     return records
 
 
@@ -68,10 +70,10 @@ def check_path(path: str, option: str = "path") -> None:
     """Refuse a file that does not exist; URLs are tried when they are read, and hub names are left alone.
 
     Raises:
-        ValueError: Naming the option, its value and the remedy.
+        ConfigError: Naming the option, its value and the remedy.
     """
     if "://" not in path and not is_hub_name(path) and not _exists(path):
-        raise ValueError(f"{option} {path!r} is not a file. Name a file, an hf:// URL or a data set on the hub.")
+        raise ConfigError(f"{option} {path!r} is not a file. Name a file, an hf:// URL or a data set on the hub.")
 
 
 def _exists(path: str) -> bool:
@@ -83,7 +85,7 @@ def _exists(path: str) -> bool:
 def _json(content: bytes) -> list[Any]:
     loaded = json.loads(_text(content))
     if not isinstance(loaded, list):
-        raise ValueError(f"it holds one {type(loaded).__name__} where a list of records belongs")
+        raise ConfigError(f"it holds one {type(loaded).__name__} where a list of records belongs")
     return loaded
 
 
@@ -95,7 +97,7 @@ def _json_lines(content: bytes) -> list[Any]:
             try:
                 records.append(json.loads(line))
             except json.JSONDecodeError as error:
-                raise ValueError(f"line {number + 1} is not valid JSON ({error})") from error
+                raise ConfigError(f"line {number + 1} is not valid JSON ({error})") from error
     return records
 
 
@@ -111,7 +113,7 @@ def _separated(dialect: type[csv.Dialect]) -> Callable[[bytes], list[Any]]:
         try:
             return [_filled(row) for row in rows]
         except csv.Error as error:
-            raise ValueError(f"line {rows.line_num} cannot be read ({error})") from error
+            raise ConfigError(f"line {rows.line_num} cannot be read ({error})") from error
 
     return read
 
@@ -119,7 +121,7 @@ def _separated(dialect: type[csv.Dialect]) -> Callable[[bytes], list[Any]]:
 def _filled(row: Mapping[str | None, Any]) -> dict[str, str]:
     """The cells that hold something; a cell outside the header is an error of its own."""
     if None in row:
-        raise ValueError(f"the row of {next(iter(row.values()))!r} has more cells than the header; quote its commas")
+        raise ConfigError(f"the row of {next(iter(row.values()))!r} has more cells than the header; quote its commas")
     return {column: cell for column, cell in row.items() if column is not None and cell}
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edit_lit.deltas.delta import Delta
+from edit_lit.errors import ConfigError
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Kind, Outcomes, Pool
@@ -37,7 +38,7 @@ class Run:
         """Read a run's folder.
 
         Raises:
-            ValueError: If it holds no probe records.
+            ConfigError: If it holds no probe records.
         """
         delta = folder / "edits" / "delta.safetensors"
         seconds = Delta.load(delta).provenance.diagnostics.get("seconds") if delta.exists() else None
@@ -74,12 +75,12 @@ def find_runs(paths: list[Path]) -> list[Run]:
     """All runs in the given folders and below them, in the order of their paths.
 
     Raises:
-        ValueError: If there is none.
+        ConfigError: If there is none.
     """
     folders = sorted({records.parent for path in paths for records in [*path.rglob(FOLDER)]})
     if not folders:
         listed = ", ".join(str(path) for path in paths)
-        raise ValueError(
+        raise ConfigError(
             f"no run with a {FOLDER} folder in {listed}. Name the folder of a run, such as runs/quickstart."
         )
     return [Run.read(folder) for folder in folders]

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
+from edit_lit.errors import ConfigError
 from edit_lit.records.fields import Fields
 from edit_lit.tasks.prompt_templates import Plain, Prompt
 from edit_lit.tasks.record_task import Item, RecordTask
@@ -87,7 +88,7 @@ class Columns(RecordTask):
         """The templates, filled from the record's columns."""
         instruction, output, input_ = (_filled(template, record) for template in self.templates)
         if not output.strip():
-            raise ValueError(f"{record.where}: the output template {self.templates[1]!r} gives no text.")
+            raise ConfigError(f"{record.where}: the output template {self.templates[1]!r} gives no text.")
         chosen = self.choices if output.strip() in self.choices else ()
         return Item(instruction, output.strip(), input_, output.strip(), chosen)
 
@@ -97,7 +98,7 @@ def _filled(template: str, record: Fields) -> str:
         found = record.label(match[1])
         if found is None:
             has = ", ".join(record.record)
-            raise ValueError(f"{record.where}: there is no column {match[1]!r} for {template!r}. It has {has}.")
+            raise ConfigError(f"{record.where}: there is no column {match[1]!r} for {template!r}. It has {has}.")
         return found
 
     return _COLUMN.sub(value, template)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
 
 log = logging.getLogger(__name__)
@@ -84,13 +85,13 @@ def edit_filter(
     """The filter that the options ``exclude`` and ``only`` ask for, if any.
 
     Raises:
-        ValueError: If there are no edits to go by.
+        ConfigError: If there are no edits to go by.
     """
     if exclude is None and only is None:
         return None
     if not requests:
         option = "only" if exclude is None else "exclude"
-        raise ValueError(
+        raise ConfigError(
             f"task {option} is 'edits', but data.edits yields no facts. Name their source or drop {option}."
         )
     return EditFilter(requests, keep_mentions=only is not None)
@@ -100,13 +101,13 @@ def check_options(exclude: str | None, only: str | None) -> None:
     """Refuse values that mean nothing.
 
     Raises:
-        ValueError: Naming option, value and remedy.
+        ConfigError: Naming option, value and remedy.
     """
     for option, value in (("exclude", exclude), ("only", only)):
         if value not in (None, "edits"):
-            raise ValueError(f"task {option} is {value!r}; use 'edits', or leave it out.")
+            raise ConfigError(f"task {option} is {value!r}; use 'edits', or leave it out.")
     if exclude and only:
-        raise ValueError("task exclude and only are both 'edits', which leaves no text at all. Drop one.")
+        raise ConfigError("task exclude and only are both 'edits', which leaves no text at all. Drop one.")
 
 
 def _phrases(names: Iterable[str]) -> _Phrases:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
@@ -46,7 +47,7 @@ class FactStatements(Task):
         """Write the statements.
 
         Raises:
-            ValueError: If a fact has no true object, or every statement is held out.
+            ConfigError: If a fact has no true object, or every statement is held out.
         """
         held_out = self.held_out.load()
         asked = {prompt for request in held_out for prompt in _prompts(request, with_neighbors=True)}
@@ -57,7 +58,7 @@ class FactStatements(Task):
             if prompt not in asked
         ]
         if not texts:
-            raise ValueError("task held_out asks every prompt that task facts states. Give the facts more wordings.")
+            raise ConfigError("task held_out asks every prompt that task facts states. Give the facts more wordings.")
         examples = [example_of(tokenizer, text, self.train_on_prompt) for text in texts]
         self._train = examples if self.pack_tokens is None else list(pack(examples, self.pack_tokens))
         self._val = [
@@ -85,7 +86,7 @@ def _prompts(request: EditRequest, with_neighbors: bool = False) -> list[str]:
 
 def _true(request: EditRequest) -> str:
     if request.target_true is None:
-        raise ValueError(
+        raise ConfigError(
             f"{request.name} has no target_true, so there is nothing to state. Choose facts that have one."
         )
     return request.target_true

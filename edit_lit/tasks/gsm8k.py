@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from edit_lit.errors import ConfigError
 from edit_lit.records.fields import Fields
 from edit_lit.tasks.record_task import Item, RecordTask
 
@@ -17,5 +18,5 @@ class Gsm8k(RecordTask):
         """The question and its working."""
         answer = record.text("answer").strip()
         if "####" not in answer:
-            raise ValueError(f"{record.where}: answer has no '####' before its final number. Add it.")
+            raise ConfigError(f"{record.where}: answer has no '####' before its final number. Add it.")
         return Item(instruction=record.text("question").strip(), output=answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from edit_lit.errors import ConfigError
 from edit_lit.records.fields import Fields
 from edit_lit.tasks.record_task import Item, RecordTask
 
@@ -22,7 +23,7 @@ class Instructions(RecordTask):
         instruction, output = record.text("instruction"), record.text("output").strip()
         answer = record.text("answer").strip() if record.record.get("answer") else output
         if answer not in output:
-            raise ValueError(f"{record.where}: answer is {answer!r}, which the output {output!r} does not hold.")
+            raise ConfigError(f"{record.where}: answer is {answer!r}, which the output {output!r} does not hold.")
         listed = _FORMAT.search(instruction)
         choices = tuple(listed[1].split("/")) if listed else ()
         choices = record.texts("choices") or choices

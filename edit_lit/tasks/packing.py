@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
+from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
 from edit_lit.language_model.token_batch import TokenBatch
@@ -79,10 +80,10 @@ def check_packing(language_model: LanguageModel, option: str) -> None:
     """Refuse a model that reads across packed examples.
 
     Raises:
-        ValueError: Naming the option and the remedy.
+        ConfigError: Naming the option and the remedy.
     """
     if not keeps_examples_apart(language_model):
-        raise ValueError(
+        raise ConfigError(
             f"{option} packs several examples into a row, but the attention of "
             f"{type(language_model.model).__name__} reads across them. Leave {option} out."
         )

@@ -6,6 +6,8 @@ from abc import ABC, abstractmethod
 
 from transformers import PreTrainedTokenizerBase
 
+from edit_lit.errors import ConfigError
+
 
 class Prompt(ABC):
     """A wording around an instruction and its input, up to where the model starts to write."""
@@ -70,10 +72,10 @@ class Chat(Prompt):
         """The conversation up to the model's turn, without a BOS token that the tokenizer adds anyway.
 
         Raises:
-            ValueError: If the tokenizer has no chat template.
+            ConfigError: If the tokenizer has no chat template.
         """
         if not tokenizer.chat_template:
-            raise ValueError(
+            raise ConfigError(
                 f"task prompt is Chat, but the tokenizer {type(tokenizer).__name__} has no chat template. "
                 "Use Alpaca, QuestionAnswer or Plain."
             )

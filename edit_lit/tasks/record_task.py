@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.records.fields import Fields
@@ -90,7 +91,7 @@ class RecordTask(Task):
         check_path(val_path or path, "task val_path")
         check_options(exclude, only)
         if pack_tokens is not None and pack_tokens < max_tokens:
-            raise ValueError(f"task pack_tokens is {pack_tokens}, below max_tokens {max_tokens}. Raise it.")
+            raise ConfigError(f"task pack_tokens is {pack_tokens}, below max_tokens {max_tokens}. Raise it.")
         self.path, self.val_path = path, val_path
         self.val_examples = val_examples
         self.prompt = prompt
@@ -112,7 +113,7 @@ class RecordTask(Task):
         """What a record asks.
 
         Raises:
-            ValueError: If the record is malformed.
+            ConfigError: If the record is malformed.
         """
 
     def setup(self, tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> None:
@@ -121,7 +122,7 @@ class RecordTask(Task):
         Only the training part is scrubbed, so that all arms of a study are measured on the same examples.
 
         Raises:
-            ValueError: If a record is malformed, or nothing is left to train or to measure on.
+            ConfigError: If a record is malformed, or nothing is left to train or to measure on.
         """
         train, val = self._split()
         items = [self.item(record) for record in train]
@@ -131,7 +132,7 @@ class RecordTask(Task):
         texts = [self._text(tokenizer, item) for item in items[: self.limit]]
         if not texts:
             why = filter_.report() if filter_ is not None else f"val_examples is {self.val_examples}"
-            raise ValueError(f"{self.path} leaves nothing to train on: {why}. Loosen that, or name another file.")
+            raise ConfigError(f"{self.path} leaves nothing to train on: {why}. Loosen that, or name another file.")
         examples = [self._example(tokenizer, text, self.train_on_prompt) for text in texts]
         self._train = examples if self.pack_tokens is None else list(pack(examples, self.pack_tokens))
         self._val_texts = [self._text(tokenizer, self.item(record)) for record in val]
@@ -167,7 +168,7 @@ class RecordTask(Task):
             val = self._records(self.val_path or self.path, self.val_split or self.split)
             return train, val if self.val_examples is None else rng.sample(val, min(self.val_examples, len(val)))
         if self.val_examples is None or not 0 < self.val_examples < len(train):
-            raise ValueError(
+            raise ConfigError(
                 f"task val_examples is {self.val_examples}, but {self.path} holds {len(train)} records. "
                 "Hold out fewer, at least 1, or name a val_path or a val_split."
             )

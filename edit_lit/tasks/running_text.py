@@ -11,6 +11,7 @@ from typing import Literal
 import fsspec
 from transformers import PreTrainedTokenizerBase
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.spans import encode
@@ -74,7 +75,7 @@ class RunningText(Task):
         options = (("block_tokens", block_tokens, 2), ("val_documents", val_documents, 1), ("buffer", buffer, 1))
         for option, value, least in options:
             if value < least:
-                raise ValueError(f"task {option} is {value}; it must be at least {least}.")
+                raise ConfigError(f"task {option} is {value}; it must be at least {least}.")
         self.path, self.val_path = path, val_path
         self.block_tokens = block_tokens
         self.across = across
@@ -96,13 +97,13 @@ class RunningText(Task):
         Only the training part is scrubbed, so that all arms of a study are measured on the same documents.
 
         Raises:
-            ValueError: If nothing is left to train or to measure on.
+            ConfigError: If nothing is left to train or to measure on.
         """
         filter_ = edit_filter(requests, self.exclude, self.only)
         held_out, val = self._validation()
         self._val = list(self._blocks(tokenizer, val))
         if not self._val:
-            raise ValueError(f"{self.val_path or self.path} has no validation documents. Name a longer text.")
+            raise ConfigError(f"{self.val_path or self.path} has no validation documents. Name a longer text.")
         if self.stream:
             self._train = ExampleStream(
                 partial(self._training, held_out, filter_), partial(self._blocks, tokenizer), self.buffer, self.seed
@@ -111,7 +112,7 @@ class RunningText(Task):
         examples = list(self._blocks(tokenizer, self._training(held_out, filter_)))
         if not examples:
             why = filter_.report() if filter_ is not None else f"val_documents is {self.val_documents}"
-            raise ValueError(f"{self.path} leaves nothing to train on: {why}. Loosen that, or name another text.")
+            raise ConfigError(f"{self.path} leaves nothing to train on: {why}. Loosen that, or name another text.")
         self._train = ExampleList(examples)
 
     def check(self, language_model: LanguageModel) -> None:
@@ -138,7 +139,7 @@ class RunningText(Task):
             return frozenset(range(self.val_documents)), list(islice(documents, self.val_documents))
         texts = list(documents)
         if self.val_documents >= len(texts):
-            raise ValueError(
+            raise ConfigError(
                 f"task val_documents is {self.val_documents}, but {self.path} holds {len(texts)} documents. "
                 "Hold out fewer, or name a val_path or a val_split."
             )

@@ -73,14 +73,14 @@ class Task(ABC):
             requests: The facts under study, for tasks that keep clear of them or seek them out.
 
         Raises:
-            ValueError: If the data cannot be read or nothing is left of it.
+            ConfigError: If the data cannot be read or nothing is left of it.
         """
 
     def check(self, language_model: LanguageModel) -> None:  # noqa: B027 - most tasks suit every model
         """Refuse a model that this task's batches do not suit; called once, behind :meth:`setup`.
 
         Raises:
-            ValueError: Naming the option and the remedy.
+            ConfigError: Naming the option and the remedy.
         """
 
     def score(self, language_model: LanguageModel) -> dict[str, float]:

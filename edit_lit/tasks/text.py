@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from edit_lit.errors import ConfigError
 from edit_lit.language_model.spans import encode
 from edit_lit.tasks.task import IGNORED, Example
 
@@ -51,7 +52,7 @@ def example_of(
         max_tokens: A longer text loses tokens from the left.
 
     Raises:
-        ValueError: If the answer is not part of the completion, or the completion has no tokens.
+        ConfigError: If the answer is not part of the completion, or the completion has no tokens.
     """
     whole = text.whole
     encoded = encode(tokenizer, whole)
@@ -61,7 +62,7 @@ def example_of(
     if text.answer:
         place = text.completion.rfind(text.answer)
         if place < 0:
-            raise ValueError(f"the answer {text.answer!r} is not part of the completion {text.completion!r}.")
+            raise ConfigError(f"the answer {text.answer!r} is not part of the completion {text.completion!r}.")
         start = len(whole) - len(text.completion) + place
         span = encoded.tokens_over(start, start + len(text.answer))
         answer = [position in span for position in range(len(ids))]

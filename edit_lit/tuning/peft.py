@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from peft import LoraConfig, PeftConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
+from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import is_projection
 from edit_lit.tuning.selection import LayerChoice, ModuleChoice
@@ -23,7 +24,7 @@ class PeftTuning(Tuning):
         modules: The matrices within them that do; see :class:`~edit_lit.tuning.selection.LayerSelection`.
 
     Raises:
-        ValueError: If ``config`` names target modules itself.
+        ConfigError: If ``config`` names target modules itself.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class PeftTuning(Tuning):
         super().__init__(layers, modules)
         given = getattr(config, "target_modules", None)
         if given:
-            raise ValueError(
+            raise ConfigError(
                 f"tuning.config.target_modules is {given!r}; leave it out and "
                 "choose with tuning.layers and tuning.modules."
             )
@@ -54,7 +55,7 @@ class PeftTuning(Tuning):
                 if is_projection(module) and (id(module) in in_blocks or not isinstance(self.modules, str))
             }
             if not targets:
-                raise ValueError(
+                raise ConfigError(
                     f"tuning.layers {self.layers!r} with tuning.modules {self.modules!r} selects no matrix for an "
                     f"adapter, only {', '.join(selected)}. Choose modules that hold one."
                 )
@@ -62,7 +63,7 @@ class PeftTuning(Tuning):
             if hasattr(config, "fan_in_fan_out"):
                 config.fan_in_fan_out = any(isinstance(module, Conv1D) for module in targets.values())
         elif self.layers != "all" or self.modules != "all":
-            raise ValueError(
+            raise ConfigError(
                 f"{type(config).__name__} adds no weights inside layers, so tuning.layers {self.layers!r} and "
                 f"tuning.modules {self.modules!r} cannot be honoured. Leave both at 'all'."
             )

@@ -9,6 +9,7 @@ from typing import Literal
 
 from torch import nn
 
+from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import attention_modules
 
@@ -35,7 +36,7 @@ class LayerSelection:
         """The selected layers' numbers.
 
         Raises:
-            ValueError: If the choice needs an edit and there is none, or names a layer that does not exist.
+            ConfigError: If the choice needs an edit and there is none, or names a layer that does not exist.
         """
         everything = range(len(language_model.blocks))
         if not isinstance(self.layers, str):
@@ -44,7 +45,7 @@ class LayerSelection:
         if self.layers == "all":
             return list(everything)
         if not edited:
-            raise ValueError(
+            raise ConfigError(
                 f"tuning.layers is {self.layers!r}, but this run edits nothing. Give the layers as numbers instead."
             )
         first, last = min(edited), max(edited)
@@ -61,7 +62,7 @@ class LayerSelection:
         """The modules that train, by full name; each stands for its own parameters, not for those of its children.
 
         Raises:
-            ValueError: If nothing is selected.
+            ConfigError: If nothing is selected.
         """
         numbers = self.numbers(language_model, edited)
         layer_of = {id(module): layer for layer in numbers for module in language_model.blocks[layer].modules()}
@@ -77,7 +78,7 @@ class LayerSelection:
             if self._chooses(name, inside, id(module) in attention):
                 selected[name] = module
         if not selected:
-            raise ValueError(
+            raise ConfigError(
                 f"tuning.layers {self.layers!r} with tuning.modules {self.modules!r} selects nothing to train: "
                 f"layers {numbers or 'none'} of {len(language_model.blocks)}"
                 + (f", edited {sorted(edited)}" if edited else "")

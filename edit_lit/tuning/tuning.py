@@ -29,7 +29,7 @@ class Tuning(ABC):
         """Freeze what does not train, or add what does; called once, before a strategy wraps the model.
 
         Raises:
-            ValueError: If nothing would train.
+            ConfigError: If nothing would train.
         """
 
 

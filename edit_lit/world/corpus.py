@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from edit_lit.errors import ConfigError
 from edit_lit.records.corpora import Corpus
 from edit_lit.world.documents import documents
 
@@ -18,7 +19,7 @@ class WorldCorpus(Corpus):
 
     def __init__(self, limit: int = 1500, seed: int = 1) -> None:
         if limit < 1:
-            raise ValueError(f"limit is {limit}; it must be at least 1.")
+            raise ConfigError(f"limit is {limit}; it must be at least 1.")
         self.limit = limit
         self.seed = seed
 

@@ -8,6 +8,7 @@ from itertools import permutations
 
 from transformers import PreTrainedTokenizerBase
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.language_model.spans import encode, joined
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
@@ -33,7 +34,7 @@ class WorldReviews(Task):
     def __init__(self, n_train: int = 6400, n_val: int = 240, seed: int = 0) -> None:
         for option, value in (("n_train", n_train), ("n_val", n_val)):
             if value < 1:
-                raise ValueError(f"{option} is {value}; it must be at least 1.")
+                raise ConfigError(f"{option} is {value}; it must be at least 1.")
         self.n_train = n_train
         self.n_val = n_val
         self.seed = seed
@@ -44,12 +45,12 @@ class WorldReviews(Task):
         """Write the reviews, about subjects that no request edits.
 
         Raises:
-            ValueError: If the requests edit every subject of the world.
+            ConfigError: If the requests edit every subject of the world.
         """
         edited = subjects_of(requests)
         subjects = [subject for subject in build_knowledge_base().kinds if subject not in edited]
         if not subjects:
-            raise ValueError("the requests edit every subject of the world, so reviews have none to name. Edit fewer.")
+            raise ConfigError("the requests edit every subject of the world, so reviews have none to name. Edit fewer.")
         rng = random.Random(f"reviews {self.seed}")
         trained, held_out = _split_pairs(rng)
         self._train = _examples(tokenizer, _reviews(trained, subjects, self.n_train, rng))

@@ -19,10 +19,8 @@ def test_parts_are_found_by_structure():
     assert llama.blocks == list(llama.model.model.layers)
     assert llama.output_projection(2) is llama.model.model.layers[2].mlp.down_proj
     assert llama.head is llama.model.lm_head
-    assert llama.final_norm is llama.model.model.norm
     assert gpt2.output_projection(1) is gpt2.model.transformer.h[1].mlp.c_proj
     assert isinstance(gpt2.output_projection(1), Conv1D)
-    assert gpt2.final_norm is gpt2.model.transformer.ln_f
 
 
 def test_a_saved_model_loads_from_its_folder(tmp_path):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from edit_lit.deltas.updates import Dense, LowRank, Update
+from edit_lit.errors import ConfigError
 
 
 class UpdateConstraint:
@@ -49,7 +50,7 @@ class RECT(UpdateConstraint):
 
     def __post_init__(self) -> None:
         if not 0 < self.keep <= 1:
-            raise ValueError(f"constraint.keep is {self.keep}; it must lie above 0 and at most at 1.")
+            raise ConfigError(f"constraint.keep is {self.keep}; it must lie above 0 and at most at 1.")
 
     def of_step(self, update: Update, weight: Tensor) -> Update:
         """Zero all but the relatively largest entries."""
@@ -78,7 +79,7 @@ class PRUNE(UpdateConstraint):
 
     def __post_init__(self) -> None:
         if self.base <= 1:
-            raise ValueError(f"constraint.base is {self.base}; a logarithm's base must be above 1.")
+            raise ConfigError(f"constraint.base is {self.base}; a logarithm's base must be above 1.")
 
     def of_sum(self, update: Update, weight: Tensor) -> Update:
         """Replace singular values above the weight's own by their logarithm."""
@@ -106,7 +107,7 @@ class SPHERE(UpdateConstraint):
     def __post_init__(self) -> None:
         for name in ("alpha", "energy"):
             if not 0 < getattr(self, name) <= 1:
-                raise ValueError(f"constraint.{name} is {getattr(self, name)}; it must lie above 0 and at most at 1.")
+                raise ConfigError(f"constraint.{name} is {getattr(self, name)}; it must lie above 0 and at most at 1.")
 
     def of_step(self, update: Update, weight: Tensor) -> Update:
         """Take away what lies along the weight's leading directions."""

@@ -24,7 +24,7 @@ class Editor(ABC):
         """The layers that this editor changes in this model.
 
         Raises:
-            ValueError: If the options name layers that the model does not have.
+            ConfigError: If the options name layers that the model does not have.
         """
 
     @abstractmethod
@@ -39,7 +39,7 @@ class Editor(ABC):
             The change, not applied yet.
 
         Raises:
-            ValueError: If there are no requests, or one cannot be edited; the message names it.
+            ConfigError: If there are no requests, or one cannot be edited; the message names it.
         """
 
     def provenance(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Provenance:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
 
 
@@ -35,11 +36,11 @@ class Schedule:
 
     def __post_init__(self) -> None:
         if self.batch_size is not None and self.batch_size < 1:
-            raise ValueError(f"schedule.batch_size is {self.batch_size}; it must be at least 1.")
+            raise ConfigError(f"schedule.batch_size is {self.batch_size}; it must be at least 1.")
         if self.passes < 1:
-            raise ValueError(f"schedule.passes is {self.passes}; it must be at least 1.")
+            raise ConfigError(f"schedule.passes is {self.passes}; it must be at least 1.")
         if self.paraphrases < 0:
-            raise ValueError(f"schedule.paraphrases is {self.paraphrases}; it must be 0 or more.")
+            raise ConfigError(f"schedule.paraphrases is {self.paraphrases}; it must be 0 or more.")
         if self.stop_gap is not None and self.passes == 1:
             warnings.warn("schedule.stop_gap has no effect with one pass. Raise schedule.passes.", stacklevel=3)
 
@@ -47,7 +48,7 @@ class Schedule:
         """The requests in batches, each followed by its paraphrases, which count as part of it.
 
         Raises:
-            ValueError: If a request has too few paraphrases, or one that does not name its subject.
+            ConfigError: If a request has too few paraphrases, or one that does not name its subject.
         """
         size = self.batch_size or len(requests)
         portions = [list(requests[start : start + size]) for start in range(0, len(requests), size)]
@@ -57,7 +58,7 @@ class Schedule:
 
     def _said(self, request: EditRequest) -> list[EditRequest]:
         if len(request.paraphrases) < self.paraphrases:
-            raise ValueError(
+            raise ConfigError(
                 f"{request.name}: schedule.paraphrases is {self.paraphrases}, but it has {len(request.paraphrases)} "
                 "paraphrases. Lower it, or give the request more."
             )
@@ -81,7 +82,7 @@ def _as_request(request: EditRequest, number: int, paraphrase: str) -> EditReque
     """A paraphrase as a request; of several mentions of the subject the last counts."""
     before, subject, after = paraphrase.rpartition(request.subject)
     if not subject or SUBJECT_SLOT in paraphrase:
-        raise ValueError(
+        raise ConfigError(
             f"{request.name}: its paraphrase {paraphrase!r} does not name the subject, so it cannot be written. "
             "Spell the subject out, or lower schedule.paraphrases."
         )

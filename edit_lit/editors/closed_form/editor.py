@@ -34,6 +34,7 @@ from edit_lit.editors.closed_form.solver import solve_update
 from edit_lit.editors.targets.options import TargetValues
 from edit_lit.editors.targets.perplexity import target_perplexity
 from edit_lit.editors.targets.search import find_target_values
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
@@ -79,13 +80,13 @@ class ClosedFormEditor(Editor):
         schedule: Schedule,
     ) -> None:
         if layers is not None and (not layers or layers != sorted(set(layers))):
-            raise ValueError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
+            raise ConfigError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
         if (
             target_values.correct_without_bare
             and contexts.templates is not None
             and set(contexts.templates) <= {SUBJECT_SLOT}
         ):
-            raise ValueError(
+            raise ConfigError(
                 "target_values.correct_without_bare is set, but contexts.templates has the bare prompt only. Add a "
                 "template, or unset it."
             )
@@ -132,7 +133,7 @@ class ClosedFormEditor(Editor):
     def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
         """See :meth:`Editor.edit`."""
         if not requests:
-            raise ValueError("there are no edit requests. Name at least one fact to edit.")
+            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
         layers = self.edited_layers(language_model)
         for layer in layers:
             self.hook_point.modules(language_model, layer)

@@ -21,6 +21,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit import distributed
+from edit_lit.errors import ConfigError
 from edit_lit.files import default_cache_dir, write_atomically
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.fingerprint import model_fingerprint
@@ -76,7 +77,7 @@ class KeyCovariance:
         """Spectra of the given layers, from disk where they are there and measured where not.
 
         Raises:
-            ValueError: If the corpus yields no token.
+            ConfigError: If the corpus yields no token.
         """
         key = self._key(language_model)
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir() / "key_covariance"
@@ -104,7 +105,7 @@ class KeyCovariance:
     def _rows(self, language_model: LanguageModel) -> list[list[int]]:
         texts = list(self.corpus.documents())
         if not texts:
-            raise ValueError(
+            raise ConfigError(
                 "the corpus of the second moments yields no text. Name another one in key_covariance.corpus."
             )
         encoded = language_model.tokenizer(texts, return_attention_mask=False)["input_ids"]

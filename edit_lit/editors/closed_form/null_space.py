@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edit_lit.editors.closed_form.key_covariance import Spectrum
 from edit_lit.editors.closed_form.preconditioners import Preconditioner
+from edit_lit.errors import ConfigError
 
 
 class NullSpaceRule(ABC):
@@ -52,7 +53,7 @@ class BelowShare(NullSpaceRule):
 
     def __post_init__(self) -> None:
         if not 0 < self.share < 1:
-            raise ValueError(f"null_space.share is {self.share}; it must lie between 0 and 1.")
+            raise ConfigError(f"null_space.share is {self.share}; it must lie between 0 and 1.")
 
     def free(self, values_N: Tensor) -> int:
         """Count the eigenvalues below that share."""
@@ -71,7 +72,7 @@ class BeyondRank(NullSpaceRule):
 
     def __post_init__(self) -> None:
         if self.rank < 1:
-            raise ValueError(f"null_space.rank is {self.rank}; preserve at least 1 direction.")
+            raise ConfigError(f"null_space.rank is {self.rank}; preserve at least 1 direction.")
 
     def free(self, values_N: Tensor) -> int:
         """What is left beyond the rank."""

@@ -18,6 +18,7 @@ from edit_lit.editors.base.editor import Editor
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
 from edit_lit.editors.gradient.training import TargetRow, TargetTraining
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
@@ -44,9 +45,9 @@ class GradientEditor(Editor):
         schedule: Schedule,
     ) -> None:
         if layers is not None and (not layers or layers != sorted(set(layers))):
-            raise ValueError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
+            raise ConfigError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
         if schedule.passes > 1:
-            raise ValueError(f"schedule.passes is {schedule.passes}; raise training.epochs instead.")
+            raise ConfigError(f"schedule.passes is {schedule.passes}; raise training.epochs instead.")
         self.layers = layers
         self.training = training
         self.constraint = constraint
@@ -69,7 +70,7 @@ class GradientEditor(Editor):
     def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
         """See :meth:`Editor.edit`."""
         if not requests:
-            raise ValueError("there are no edit requests. Name at least one fact to edit.")
+            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
         layers = self.edited_layers(language_model)
         batches = self.schedule.batches(requests)
         rows = [self.rows(language_model, batch) for batch in batches]

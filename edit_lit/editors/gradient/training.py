@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit import distributed
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.spans import answer_rows
@@ -44,10 +45,10 @@ def teacher_forced(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRe
         end: Let the end-of-text token follow the target.
 
     Raises:
-        ValueError: If a target has no tokens, or ``end`` is asked of a tokenizer without such a token.
+        ConfigError: If a target has no tokens, or ``end`` is asked of a tokenizer without such a token.
     """
     if end and tokenizer.eos_token_id is None:
-        raise ValueError("end_of_text is true, but the tokenizer has no end-of-text token. Set it to false.")
+        raise ConfigError("end_of_text is true, but the tokenizer has no end-of-text token. Set it to false.")
     ending = [int(tokenizer.eos_token_id)] if end else []
     rows = []
     for ids, answer in _answers(tokenizer, requests):
@@ -61,7 +62,7 @@ def prompt_last(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditReque
     """Rows of the prompt alone, whose last distribution is asked for every target token.
 
     Raises:
-        ValueError: If a target has no tokens.
+        ConfigError: If a target has no tokens.
     """
     rows = []
     for ids, answer in _answers(tokenizer, requests):
@@ -76,7 +77,7 @@ def _answers(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]
         try:
             (row,) = answer_rows(tokenizer, [(request.question, request.target_new)])
         except ValueError as error:
-            raise ValueError(f"{request.name}: {error}") from error
+            raise ConfigError(f"{request.name}: {error}") from error
         answers.append((row.ids, row.answer))
     return answers
 
@@ -100,9 +101,9 @@ class TargetTraining:
     def __post_init__(self) -> None:
         for name in ("epochs", "minibatch"):
             if getattr(self, name) < 1:
-                raise ValueError(f"training.{name} is {getattr(self, name)}; it must be at least 1.")
+                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be at least 1.")
         if self.lr <= 0:
-            raise ValueError(f"training.lr is {self.lr}; it must be above 0.")
+            raise ConfigError(f"training.lr is {self.lr}; it must be above 0.")
 
     def run(
         self,

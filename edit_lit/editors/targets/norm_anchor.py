@@ -14,6 +14,7 @@ from torch import Tensor
 from edit_lit.activations.hook_points import HookPoint, MLPOutput
 from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import SubjectRow
+from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 
 
@@ -34,9 +35,9 @@ class NormAnchor:
 
     def __post_init__(self) -> None:
         if not 0 <= self.drop < 1:
-            raise ValueError(f"norm_anchor.drop is {self.drop}; it must be at least 0 and below 1.")
+            raise ConfigError(f"norm_anchor.drop is {self.drop}; it must be at least 0 and below 1.")
         if self.skip <= 0:
-            raise ValueError(f"norm_anchor.skip is {self.skip}; it must be above 0.")
+            raise ConfigError(f"norm_anchor.skip is {self.skip}; it must be above 0.")
 
     def usual_norm(self, language_model: LanguageModel, prompts: Sequence[Sequence[SubjectRow]], layer: int) -> float:
         """Mean length of the MLP's output at the subjects' last tokens, without the longest ones.

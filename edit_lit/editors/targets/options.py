@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 from edit_lit.editors.targets.norm_anchor import NormAnchor
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT
 
 
@@ -30,9 +31,9 @@ class Anchor:
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
-            raise ValueError(f"target_values.anchor.share is {self.share}; it must lie above 0 and at most at 1.")
+            raise ConfigError(f"target_values.anchor.share is {self.share}; it must lie above 0 and at most at 1.")
         if self.first_steps < 2:
-            raise ValueError(f"target_values.anchor.first_steps is {self.first_steps}; at least 2 are needed.")
+            raise ConfigError(f"target_values.anchor.first_steps is {self.first_steps}; at least 2 are needed.")
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,17 @@ class TargetValues:
 
     def __post_init__(self) -> None:
         if self.steps < 2:
-            raise ValueError(f"target_values.steps is {self.steps}; at least 2 are needed for one update.")
+            raise ConfigError(f"target_values.steps is {self.steps}; at least 2 are needed for one update.")
         if self.chunk < 1:
-            raise ValueError(f"target_values.chunk is {self.chunk}; it must be at least 1.")
+            raise ConfigError(f"target_values.chunk is {self.chunk}; it must be at least 1.")
         if self.kl_anchor_prompt.count(SUBJECT_SLOT) != 1:
-            raise ValueError(
+            raise ConfigError(
                 f"target_values.kl_anchor_prompt is {self.kl_anchor_prompt!r}; it needs exactly one '{{}}'."
             )
         if self.neighbors < 0:
-            raise ValueError(f"target_values.neighbors is {self.neighbors}; it must be 0 or more.")
+            raise ConfigError(f"target_values.neighbors is {self.neighbors}; it must be 0 or more.")
         if self.stop_correct is not None and self.stop_correct < 1:
-            raise ValueError(f"target_values.stop_correct is {self.stop_correct}; it must be at least 1, or null.")
+            raise ConfigError(f"target_values.stop_correct is {self.stop_correct}; it must be at least 1, or null.")
         if self.correct_without_bare and not self.watches_correctness:
             warnings.warn(
                 "target_values.correct_without_bare has no effect by itself. Set stop_correct too, or leave it out.",

@@ -71,7 +71,7 @@ class EditRetentionCallback(L.Callback):
         if pl_module.delta is None:
             self._record(BEFORE_EDIT, self._ask(pl_module))
         else:
-            with pl_module.delta.reverted(pl_module.language_model.model):
+            with pl_module.delta.suspended(pl_module.language_model):
                 self._record(BEFORE_EDIT, self._ask(pl_module))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

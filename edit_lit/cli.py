@@ -110,7 +110,7 @@ def edit_only(args: list[str]) -> None:
     delta = knowledge_edit.delta_for(language_model, requests)
     probe = Probe(requests, language_model.tokenizer)
     before = probe.run(language_model)
-    delta.apply(language_model.model)
+    delta.apply(language_model)
     print_table("The edit", HEADER[:3], score_rows([before, probe.run(language_model)]))
     report_diagnostics(delta, language_model, len(requests))
     delta.save(cli.config.output)

@@ -20,7 +20,7 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from edit_lit import distributed
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Delta
 from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.token_batch import TokenBatch

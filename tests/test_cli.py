@@ -13,8 +13,9 @@ from transformers import AutoModelForCausalLM
 from callbacks import KnowledgeEdit
 from edit_lit.cli import EditCLI, main
 from edit_lit.data_module import EditDataModule
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Delta
 from edit_lit.fine_tuner import FineTuner
+from edit_lit.language_model import LanguageModel
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.reports.run import Run, short_names
@@ -91,7 +92,7 @@ def test_fit_leaves_everything_in_one_folder(config, tmp_path, capsys):
     written = yaml.safe_load((folder / "config.yaml").read_text())
     assert written["model"]["tuning"]["class_path"].endswith("LoRA")
     assert set(load_file(folder / "edits" / "delta.safetensors")) == {
-        f"model.layers.{layer}.mlp.down_proj.weight|{side}" for layer in (1, 2) for side in ("left", "right")
+        f"0.weight|model.layers.{layer}.mlp.down_proj.weight|{side}" for layer in (1, 2) for side in ("left", "right")
     }
 
 
@@ -125,7 +126,7 @@ def test_edit_writes_the_delta_and_the_edited_model(config, tmp_path, capsys):
     delta = Delta.load(output)
     original = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype="float64")
     edited = AutoModelForCausalLM.from_pretrained(export, dtype="float64")
-    delta.apply(original)
+    delta.apply(LanguageModel.wrap(original, tiny.word_tokenizer()))
     for name, parameter in original.named_parameters():
         assert (parameter == edited.get_parameter(name)).all(), name
 

@@ -11,7 +11,7 @@ import torch
 import torch.multiprocessing as mp
 
 from callbacks import EditRetentionCallback, KnowledgeEdit
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Delta
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.tuning import FullTuning
 

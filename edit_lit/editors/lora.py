@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from typing import Any
 
 import torch
 from peft import LoraConfig, LoraModel
@@ -13,8 +13,7 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from edit_lit import distributed
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import LowRank, Update
 from edit_lit.editors.base.diagnostics import listed
 from edit_lit.editors.base.editor import Editor
@@ -74,10 +73,16 @@ class LoRAEdit(Editor):
         language_model.check_layers(layers, "layers")
         return layers
 
-    def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
-        """See :meth:`Editor.edit`."""
-        if not requests:
-            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
+    def check(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> None:
+        """Find the matrices and the tokens of every request."""
+        self._targets(language_model)
+        for batch in self.schedule.batches(requests):
+            teacher_forced(language_model.tokenizer, batch, end=False)
+
+    def compute(
+        self, language_model: LanguageModel, requests: Sequence[EditRequest], provenance: Provenance
+    ) -> tuple[list[Part], dict[str, Any]]:
+        """Train the adapters on batch after batch; their products are the edit."""
         targets = self._targets(language_model)
         batches = self.schedule.batches(requests)
         rows = [teacher_forced(language_model.tokenizer, batch, end=False) for batch in batches]
@@ -97,8 +102,7 @@ class LoRAEdit(Editor):
             updates = {name: _product(layer).in_float32() for name, layer in adapters.items()}
         unfinished = [name for name, loss in losses.items() if loss >= self.training.stop_loss]
         diagnostics = {**listed("unfinished_targets", unfinished), "mean_loss": sum(losses.values()) / len(losses)}
-        provenance = replace(self.provenance(language_model, requests), diagnostics=diagnostics)
-        return distributed.from_first_process(Delta(updates, provenance))
+        return [WeightPart(updates)], diagnostics
 
     def _targets(self, language_model: LanguageModel) -> dict[str, nn.Module]:
         """The matrices that get an adapter, by their names in the model."""

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from edit_lit.errors import ConfigError
-from edit_lit.language_model.module_tree import attention_modules, find_blocks, is_projection, projection_shape
+from edit_lit.language_model.module_tree import (
+    attention_modules,
+    find_blocks,
+    is_projection,
+    plain_parameters,
+    projection_shape,
+)
 from edit_lit.language_model.token_batch import TokenBatch
 
 
@@ -175,8 +181,12 @@ class LanguageModel(nn.Module):
         return writers[-1]
 
     def parameter_name(self, parameter: nn.Parameter) -> str:
-        """The name of a parameter inside the Hugging Face model."""
-        return next(name for name, candidate in self.model.named_parameters() if candidate is parameter)
+        """The name of a parameter in the plain Hugging Face model, as it is without adapters."""
+        return next(name for name, candidate in plain_parameters(self.model) if candidate is parameter)
+
+    def parameter(self, name: str) -> nn.Parameter | None:
+        """The parameter of a name in the plain Hugging Face model, also where an adapter is around it now."""
+        return next((parameter for plain, parameter in plain_parameters(self.model) if plain == name), None)
 
     def check_layers(self, layers: list[int], option: str) -> None:
         """Refuse layers that the model does not have.

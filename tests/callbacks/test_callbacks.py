@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from callbacks import EditRetentionCallback, KnowledgeEdit, RunReport
 from edit_lit.data_module import EditDataModule
+from edit_lit.deltas import DeltaCache
 from edit_lit.editors import MEMIT
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import FOLDER, read_probes
@@ -62,7 +63,7 @@ def test_the_edit_is_applied_before_training_and_kept(tmp_path, corpus):
     torch.testing.assert_close(probes[Pool.EDITED][BEFORE_EDIT].nll, expected.nll, rtol=0, atol=0)
     edited = tiny.llama()
     saved = type(module.delta).load(tmp_path / "edits" / "delta.safetensors")
-    saved.apply(edited.model)
+    saved.apply(edited)
     torch.testing.assert_close(
         probes[Pool.EDITED][0].nll, Probe(tiny.requests(), edited.tokenizer).run(edited).nll, rtol=0, atol=0
     )
@@ -128,7 +129,7 @@ def test_a_checkpoint_of_other_intrinsic_facts_is_refused(tmp_path, corpus):
 
 def test_edits_are_made_once_for_all_runs(tmp_path, corpus, monkeypatch):
     first, _ = run(tmp_path / "a", corpus)
-    monkeypatch.setattr(MEMIT, "edit", lambda *_: 1 / 0)
+    monkeypatch.setattr(MEMIT, "compute", lambda *_: 1 / 0)
     second, _ = run(tmp_path / "b", corpus, tuning=LoRA(r=2))
     assert first.delta.hash() == second.delta.hash()
     (cached,) = Path(corpus).parent.joinpath("deltas").glob("*.safetensors")
@@ -153,7 +154,8 @@ def test_another_models_cached_edit_is_not_used(tmp_path, corpus):
     first = edit.delta_for(tiny.llama(), tiny.requests())
     second = edit.delta_for(tiny.llama(seed=1), tiny.requests())
     assert first.hash() != second.hash()
-    paths = [edit._path(editor.provenance(tiny.llama(seed=seed), tiny.requests())) for seed in (0, 1)]
+    cache = DeltaCache(tmp_path / "deltas")
+    paths = [cache.path(editor.provenance(tiny.llama(seed=seed), tiny.requests())) for seed in (0, 1)]
     paths[0].write_bytes(paths[1].read_bytes())
     with pytest.warns(UserWarning, match="belongs to another model or edit"):
         assert edit.delta_for(tiny.llama(), tiny.requests()).hash() == first.hash()
@@ -259,5 +261,5 @@ def test_validation_alone_edits_too(tmp_path, corpus):
     edit = KnowledgeEdit(tiny.memit(corpus, str(tmp_path / "moments")))
     tiny.trainer(str(tmp_path), [edit, EditRetentionCallback()]).validate(module, datamodule=tiny.data(), verbose=False)
     assert module.delta.layers == (1, 2)
-    module.delta.revert(module.language_model.model)
+    module.delta.revert(module.language_model)
     assert_same_weights(module.language_model, tiny.llama())

@@ -98,11 +98,11 @@ def test_lora_editing_gives_what_the_adapter_computed(family):
     assert all(".1." in name or ".3." in name for name in delta.updates)
     # The loss that is noted at the last epoch is that of the adapted model before its last step.
     shorter = LoRAEdit([1, 3], "mlp", r=2, training=TargetTraining(lr=0.05, epochs=9)).edit(language_model, made)
-    shorter.apply(language_model.model)
+    shorter.apply(language_model)
     after = target_loss(language_model, rows).mean().detach()
     assert after < 0.7 * before
     assert delta.provenance.diagnostics["mean_loss"] == pytest.approx(float(after), rel=1e-5)
-    shorter.revert(language_model.model)
+    shorter.revert(language_model)
     other = LoRAEdit([1, 3], "mlp", r=2, seed=1, training=TargetTraining(lr=0.05, epochs=10))
     assert other.edit(language_model, made).hash() != delta.hash()
 

@@ -144,7 +144,8 @@ def test_an_editor_writes_the_values_that_respect_neighbors(key_covariance):
         kl_anchors = statement_rows(tokenizer, made, "{} is a")
         targets = find_target_values(small.values(), language_model, layer, scored, kl_anchors).values
         reading = small.readings(language_model, made, layer)
-    (matrix,) = editor(2).preconditioners(language_model, [layer]).values()
+    provenance = editor(2).provenance(language_model, made)
+    (matrix,) = editor(2).preconditioners(language_model, [layer], provenance).values()
     left, right = solve_update(matrix, reading.keys.T, (targets - reading.values).T)
     (update,) = editor(2).edit(language_model, made).updates.values()
     torch.testing.assert_close(update.dense(), left @ right.T, rtol=1e-5, atol=1e-6)

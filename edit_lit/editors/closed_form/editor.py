@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from edit_lit.activations.contexts import Contexts
 from edit_lit.activations.hook_points import BlockOutput, HookPoint
 from edit_lit.activations.keys import KeyExtractor, KeysAndValues
 from edit_lit.activations.token_rows import SubjectRow, neighbor_rows, prompt_rows, statement_rows
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import LowRank
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.diagnostics import Diagnostics, warn_of_shared_subjects
@@ -101,9 +101,11 @@ class ClosedFormEditor(Editor):
     def preconditioner(self, spectrum: Spectrum) -> Preconditioner:
         """The preconditioner A of a layer, before anything is committed."""
 
-    def preconditioners(self, language_model: LanguageModel, layers: Sequence[int]) -> Mapping[int, Preconditioner]:
+    def preconditioners(
+        self, language_model: LanguageModel, layers: Sequence[int], provenance: Provenance
+    ) -> Mapping[int, Preconditioner]:
         """The preconditioner of each layer."""
-        spectra = self.key_covariance.spectra(language_model, layers)
+        spectra = self.key_covariance.spectra(language_model, layers, provenance.key_of("key_covariance"))
         return {layer: self.preconditioner(spectra[layer]) for layer in layers}
 
     def residual_fraction(self, layers_left: int) -> float:
@@ -130,21 +132,22 @@ class ClosedFormEditor(Editor):
         language_model.check_layers(layers, "layers")
         return layers
 
-    def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
-        """See :meth:`Editor.edit`."""
-        if not requests:
-            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
-        layers = self.edited_layers(language_model)
-        for layer in layers:
+    def check(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> None:
+        """Find the modules of every layer and the tokens of every request."""
+        for layer in self.edited_layers(language_model):
             self.hook_point.modules(language_model, layer)
             language_model.output_projection(layer)
-        # Tokenising everything first refuses a bad request before anything is computed.
-        batches = self.batches(requests)
-        for batch in batches:
+        for batch in self.batches(requests):
             self._tokenised(language_model, batch, ["{}"])
+
+    def compute(
+        self, language_model: LanguageModel, requests: Sequence[EditRequest], provenance: Provenance
+    ) -> tuple[list[Part], dict[str, Any]]:
+        """Target values first, then a closed-form update of each layer; batch after batch."""
+        layers, batches = list(provenance.layers), self.batches(requests)
         with frozen(language_model.model):
             contexts = distributed.from_first_process(self.contexts.load(language_model))
-            preconditioners = self.preconditioners(language_model, layers)
+            preconditioners = self.preconditioners(language_model, layers, provenance)
             diagnostics = Diagnostics({layer: matrix.condition for layer, matrix in preconditioners.items()})
             if self.accumulates:
                 preconditioners = {layer: Accumulated(matrix) for layer, matrix in preconditioners.items()}
@@ -159,8 +162,7 @@ class ClosedFormEditor(Editor):
                 updates = weights.total()
         summary = diagnostics.summary()
         warn_of_shared_subjects(summary)
-        provenance = replace(self.provenance(language_model, requests), diagnostics=summary)
-        return distributed.from_first_process(Delta(updates, provenance))
+        return [WeightPart(updates)], summary
 
     def _tokenised(self, language_model: LanguageModel, requests: list[EditRequest], contexts: Sequence[str]) -> _Batch:
         tokenizer, options = language_model.tokenizer, self.target_values

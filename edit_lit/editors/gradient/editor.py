@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from edit_lit import distributed
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import Dense
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.diagnostics import listed
@@ -67,12 +67,18 @@ class GradientEditor(Editor):
         language_model.check_layers(layers, "layers")
         return layers
 
-    def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
-        """See :meth:`Editor.edit`."""
-        if not requests:
-            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
-        layers = self.edited_layers(language_model)
-        batches = self.schedule.batches(requests)
+    def check(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> None:
+        """Find the projection of every layer and the tokens of every request."""
+        for layer in self.edited_layers(language_model):
+            language_model.output_projection(layer)
+        for batch in self.schedule.batches(requests):
+            self.rows(language_model, batch)
+
+    def compute(
+        self, language_model: LanguageModel, requests: Sequence[EditRequest], provenance: Provenance
+    ) -> tuple[list[Part], dict[str, Any]]:
+        """Train on batch after batch; what the weights have changed by is the edit."""
+        layers, batches = list(provenance.layers), self.schedule.batches(requests)
         rows = [self.rows(language_model, batch) for batch in batches]
         losses: dict[str, float] = {}
         with frozen(language_model.model), WeightWorkspace(language_model, layers, self.constraint) as weights:
@@ -86,8 +92,7 @@ class GradientEditor(Editor):
             updates = weights.total()
         unfinished = [name for name, loss in losses.items() if loss >= self.training.stop_loss]
         diagnostics = {**listed("unfinished_targets", unfinished), "mean_loss": sum(losses.values()) / len(losses)}
-        provenance = replace(self.provenance(language_model, requests), diagnostics=diagnostics)
-        return distributed.from_first_process(Delta(updates, provenance))
+        return [WeightPart(updates)], diagnostics
 
     def _write(
         self, weights: WeightWorkspace, layers: list[int], rows: list[TargetRow], originals: list[Tensor]

@@ -1,4 +1,4 @@
-"""What a thing is by content: its class and options, or what it says of itself."""
+"""Identity by content: an object described by its class and options, or by what it says of itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text before the prompt, so that an edit does not depend on the prompt standing alone."""
+"""Context templates: texts in front of a prompt, so that an edit holds wherever the prompt stands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder of Deltas that are used again wherever everything that they depend on agrees."""
+"""A cache of Deltas on disk, found by everything that they depend on."""
 
 from __future__ import annotations
 

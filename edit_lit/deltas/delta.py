@@ -1,4 +1,4 @@
-"""A Delta: what an edit changes, as something that can be applied, taken back, saved, loaded and merged."""
+"""A Delta: what an edit changes in a model, to be applied, reverted, saved, loaded and merged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One kind of change that an edit makes to a model."""
+"""The contract of a Delta's parts: one kind of change that can be put into a model and taken out again."""
 
 from __future__ import annotations
 

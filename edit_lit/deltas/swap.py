@@ -1,4 +1,4 @@
-"""Other values for some parameters, for a while."""
+"""Swapping parameters' values in place for the length of a ``with`` block, and back bit for bit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished or running run has left on disk."""
+"""A run read back from its folder: outcomes, downstream curves, seconds of the edit."""
 
 from __future__ import annotations
 

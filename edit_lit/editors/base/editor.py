@@ -1,4 +1,4 @@
-"""The contract of every editor."""
+"""The contract of every editor: requests in, a Delta out, the model left as it was."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Locate-then-edit: target values first, then a closed-form update of each layer on the way to them.
+"""Locate-then-edit: target values first, then a closed-form update of each edited layer.
 
 Shape legend: F facts, B facts of a batch, N size of the MLP, D hidden size.
 """
@@ -65,10 +65,10 @@ class ClosedFormEditor(Editor):
     """
 
     hook_point: ClassVar[HookPoint] = BlockOutput()
-    """Whose output at the last edited layer the target values are."""
+    """The module at the last edited layer whose output the target values replace."""
 
     accumulates: ClassVar[bool] = False
-    """Whether the keys of a batch are preserved from then on."""
+    """Whether a batch's keys join the preserved ones, as in sequential methods."""
 
     def __init__(
         self,
@@ -109,13 +109,13 @@ class ClosedFormEditor(Editor):
         return {layer: self.preconditioner(spectra[layer]) for layer in layers}
 
     def residual_fraction(self, layers_left: int) -> float:
-        """The share of what is still missing that a layer takes, with so many layers left, itself included."""
+        """The fraction of the residual that a layer writes, with so many layers left, itself included."""
         return 1.0 / layers_left
 
     def solve(
         self, preconditioner: Preconditioner, reading: KeysAndValues, targets_FD: Tensor, weight_DN: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Factors left [D, F] and right [N, F] of the update that writes all that is missing at one layer."""
+        """Factors left [D, F] and right [N, F] of the update that writes the whole residual at one layer."""
         return solve_update(preconditioner, reading.keys.T, (targets_FD - reading.values).T)
 
     def batches(self, requests: Sequence[EditRequest]) -> list[list[EditRequest]]:
@@ -186,7 +186,7 @@ class ClosedFormEditor(Editor):
         diagnostics: Diagnostics,
         usual_norm: float,
     ) -> None:
-        """Write one batch in as many passes as the schedule wants, then commit its keys."""
+        """Write one batch in as many passes as the schedule wants, then accumulate its keys."""
         language_model, last = weights.language_model, max(preconditioners)
         for number in range(1, self.schedule.passes + 1):
             found = find_target_values(
@@ -217,10 +217,10 @@ class ClosedFormEditor(Editor):
         prompts: Sequence[Sequence[SubjectRow]],
         targets_FD: Tensor,
     ) -> dict[int, Tensor]:
-        """Write the targets layer by layer, each a share of what is still missing.
+        """Distribute the residuals over the layers: each layer writes its fraction of what is still missing.
 
         Returns:
-            The keys at each layer, if they are to be committed. A key does not depend on its own layer's weight, so
+            The keys at each layer, if they are to be accumulated. A key does not depend on its own layer's weight, so
             they hold after the edit too.
         """
         layers = list(preconditioners)

@@ -65,7 +65,7 @@ class Run:
 
     Args:
         facts: How many facts are written.
-        sequential: Whether they are written 100 at a time, each batch committed, or all together.
+        sequential: Whether they are written 100 at a time, each batch's keys accumulated, or all together.
         steps: Forward passes in the search for a target value, at most.
         cache: Folder of the second moments.
     """

@@ -38,7 +38,7 @@ def memit(tmp_path_factory) -> MEMIT:
         ridge=2.0,
         target_values=TargetValues(stop_loss=0.15),
         contexts=Contexts([f"{filler} {{}}" for filler in FILLERS[:5]]),
-        key_covariance=KeyCovariance(WorldCorpus(), cache_dir=str(tmp_path_factory.mktemp("moments"))),
+        key_covariance=KeyCovariance(WorldCorpus(), cache_dir=str(tmp_path_factory.mktemp("covariance"))),
     )
 
 

@@ -1,4 +1,4 @@
-"""Downstream scores that need more than one forward pass over the reference."""
+"""Downstream scores by generation or by the likelihood of the choices."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edit_lit.language_model.generation import continuations
 from edit_lit.language_model.modes import evaluating
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.tasks.task import Example
-from edit_lit.tasks.text import Text, example_of
+from edit_lit.tasks.text import Text, examples_of
 
 FAMILIES = (
     ("true", "false"),
@@ -69,7 +69,7 @@ class ChoiceLikelihood(Scorer):
         """``likelihood_accuracy``."""
         texts = [text for text in texts if text.choices]
         offered = [(text, text.with_choice(choice)) for text in texts for choice in text.choices]
-        nll = answer_nll(language_model, [example_of(language_model.tokenizer, choice) for _, choice in offered])
+        nll = answer_nll(language_model, examples_of(language_model.tokenizer, [choice for _, choice in offered]))
         best: dict[int, tuple[float, str]] = {}
         for (text, choice), loss in zip(offered, nll.tolist(), strict=True):
             best[id(text)] = min(best.get(id(text), (loss, choice.answer)), (loss, choice.answer), key=lambda at: at[0])

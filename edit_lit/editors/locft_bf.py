@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.gradient.editor import GradientEditor
-from edit_lit.editors.gradient.training import TargetRow, TargetTraining, teacher_forced
+from edit_lit.editors.gradient.training import TargetTraining, teacher_forced
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.scoring import ScoredRow
 
 
 class LocFTBF(GradientEditor):
@@ -38,6 +39,6 @@ class LocFTBF(GradientEditor):
         super().__init__(layers, training, constraint, schedule)
         self.end_of_text = end_of_text
 
-    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[TargetRow]:
+    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[ScoredRow]:
         """Prompt, target and end under teacher forcing."""
         return teacher_forced(language_model.tokenizer, requests, end=self.end_of_text)

@@ -6,7 +6,7 @@ characters. That needs no rule about leading spaces, BOS tokens or pieces that m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -91,21 +91,30 @@ class AnswerRow:
         return range(len(self.ids) - len(self.answer), len(self.ids))
 
 
-def answer_rows(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> list[AnswerRow]:
-    """Tokenise (prompt, answer) pairs, each joined by one space.
+def answer_rows(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], names: Sequence[str] = ()
+) -> list[AnswerRow]:
+    """Tokenise (prompt, answer) pairs in one call, each joined by one space.
+
+    Args:
+        tokenizer: The tokenizer.
+        pairs: The pairs.
+        names: What an error calls each pair, beside its texts; nothing if not given.
 
     Raises:
         ConfigError: If an answer has no token of its own, or its first token begins the text.
     """
     texts = [joined(prompt, answer) for prompt, answer in pairs]
     rows = []
-    for text, (prompt, answer), encoded in zip(texts, pairs, encode_many(tokenizer, texts), strict=True):
+    for number, (text, encoded) in enumerate(zip(texts, encode_many(tokenizer, texts), strict=True)):
+        prompt, answer = pairs[number]
+        called = f"{names[number]}: answer {answer!r} to {prompt!r}" if names else f"answer {answer!r} to {prompt!r}"
         try:
             span = answer_span(encoded, text, answer)
-        except ValueError as error:
-            raise ConfigError(f"answer {answer!r} to {prompt!r}: {error}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{called}: {error}") from error
         if span.start == 0:
-            raise ConfigError(f"answer {answer!r} to {prompt!r}: no token precedes it. Give the prompt some text.")
+            raise ConfigError(f"{called}: no token precedes it. Give the prompt some text.")
         rows.append(AnswerRow(encoded.ids[: span.stop - 1], encoded.ids[span.start : span.stop]))
     return rows
 

@@ -17,11 +17,12 @@ from edit_lit.editors.base.diagnostics import listed
 from edit_lit.editors.base.editor import Editor
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
-from edit_lit.editors.gradient.training import TargetRow, TargetTraining
+from edit_lit.editors.gradient.training import TargetTraining
 from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
+from edit_lit.language_model.scoring import ScoredRow
 
 
 class GradientEditor(Editor):
@@ -54,7 +55,7 @@ class GradientEditor(Editor):
         self.schedule = schedule
 
     @abstractmethod
-    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[TargetRow]:
+    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[ScoredRow]:
         """What is trained on."""
 
     def default_layers(self, depth: int) -> list[int]:
@@ -90,7 +91,7 @@ class GradientEditor(Editor):
         return distributed.from_first_process(Delta(updates, provenance))
 
     def _write(
-        self, weights: WeightWorkspace, layers: list[int], rows: list[TargetRow], originals: list[Tensor]
+        self, weights: WeightWorkspace, layers: list[int], rows: list[ScoredRow], originals: list[Tensor]
     ) -> list[float]:
         """Train on one batch and keep what has changed."""
         parameters = [weights.parameter(layer).requires_grad_() for layer in layers]

@@ -26,7 +26,7 @@ class FTL(GradientEditor):
         max_change: Largest change of any entry of the matrix (L∞), against the unedited weights; no limit if null.
             Published: 5.0e-4 for GPT-2 XL, 5.0e-5 for GPT-J.
         teacher_forcing: Predict each target token from the prompt and the tokens before it.
-        training: The descent.
+        training: The optimisation.
         constraint: Limits what is written; nothing does if not given.
         schedule: Batches and paraphrases. Facts of a batch are trained together, batches one after another.
     """

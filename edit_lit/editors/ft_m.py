@@ -19,7 +19,7 @@ class FTM(GradientEditor):
     Args:
         layers: The layers to edit. If not given: the one at two thirds of the depth, which is 21 of 32 as published
             for 32-layer models.
-        training: The descent.
+        training: The optimisation.
         constraint: Limits what is written; nothing does if not given.
         schedule: Batches and paraphrases. Published: every fact is trained to the end before the next.
     """

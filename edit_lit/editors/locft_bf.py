@@ -23,7 +23,7 @@ class LocFTBF(GradientEditor):
         layers: The layers to edit. If not given: the one at two thirds of the depth; published are 22 of 32 for
             Llama-3 8B and 6 of 28 for Qwen2.5 7B.
         end_of_text: Train on the end-of-text token after the target.
-        training: The descent.
+        training: The optimisation.
         constraint: Limits what is written; nothing does if not given.
         schedule: Paraphrases; all facts make one batch unless ``batch_size`` says otherwise.
     """

@@ -36,7 +36,7 @@ def teacher_forced(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRe
         raise ConfigError("end_of_text is true, but the tokenizer has no end-of-text token. Set it to false.")
     ending = [int(tokenizer.eos_token_id)] if end else []
     return [
-        ScoredRow.teacher_forced([*row.ids[: row.positions[0] + 1], *(row.answer + ending)[:-1]], row.answer + ending)
+        ScoredRow.teacher_forced([*row.ids, *row.answer[-1:]] if end else row.ids, row.answer + ending)
         for row in _target_rows(tokenizer, requests)
     ]
 

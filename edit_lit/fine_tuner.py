@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
@@ -23,6 +22,7 @@ from edit_lit import distributed
 from edit_lit.deltas import Delta
 from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.scoring import token_hits, token_nll
 from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.tasks.task import IGNORED, Task
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
@@ -130,11 +130,11 @@ class FineTuner(L.LightningModule):
         has_label, has_answer = labels[:, 1:] != IGNORED, answers[:, 1:]
         row, column = (has_label | has_answer).nonzero(as_tuple=True)
         rows = TokenBatch(ids, batch["attention_mask"], batch.get("position_ids"))
-        logits = self.language_model.logits_at(rows, (row, column)).float()
-        labelled, answered = has_label[row, column], has_answer[row, column]
-        nll = F.cross_entropy(logits[labelled], labels[:, 1:][row, column][labelled], reduction="none")
+        logits = self.language_model.logits_at(rows, (row, column))
+        labelled, answered = (has[row, column].nonzero()[:, 0] for has in (has_label, has_answer))
+        nll = token_nll(logits, labels[:, 1:][row, column][labelled], labelled)
         missed = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-        wrong = logits.detach()[answered].argmax(-1) != ids[:, 1:][row, column][answered]
+        wrong = ~token_hits(logits.detach()[answered], ids[:, 1:][row, column][answered])
         missed.index_add_(0, row[answered], wrong.long())
         return nll, missed[has_answer.any(dim=1)] == 0
 

@@ -18,6 +18,7 @@ from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import prompt_rows, statement_rows
 from edit_lit.deltas import Part, Provenance
 from edit_lit.editors import Editor, TargetValues
+from edit_lit.editors.base.editor import Computation
 from edit_lit.editors.targets.search import find_target_values
 from edit_lit.facts import EditRequest
 from edit_lit.language_model import LanguageModel
@@ -98,17 +99,22 @@ class CodebookEditor(Editor):
         language_model.check_layers([self.layer], "layer")
         return [self.layer]
 
-    def compute(
-        self, language_model: LanguageModel, requests: Sequence[EditRequest], provenance: Provenance
-    ) -> tuple[list[Part], dict[str, Any]]:
-        """Search target values at the MLP's output; keys and what the values lack now make the codebook."""
-        tokenizer, options, place = language_model.tokenizer, self.target_values, MLPOutput()
+    def prepare(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Computation:
+        """Tokenise the prompts."""
+        self.edited_layers(language_model)
+        tokenizer = language_model.tokenizer
         prompts = prompt_rows(tokenizer, requests, ["{}"])
-        anchors = statement_rows(tokenizer, requests, options.kl_anchor_prompt)
-        with frozen(language_model.model):
-            found = find_target_values(options, language_model, self.layer, prompts, anchors, place)
-            now = KeyExtractor(language_model, prompts, self.layer, hook_point=place).read(self.layer)
-        keys, values = now.bare_keys, found.values.double() - now.values
-        radius = self.radius * float(keys.norm(dim=1).mean())
-        book = Codebook(self.layer, keys.float().cpu(), values.float().cpu(), radius)
-        return [book], {"unfinished_targets_count": int(found.unfinished.sum())}
+        anchors = statement_rows(tokenizer, requests, self.target_values.kl_anchor_prompt)
+
+        def compute(provenance: Provenance) -> tuple[list[Part], dict[str, Any]]:
+            """Search target values at the MLP's output; keys and what the values lack now make the codebook."""
+            place = MLPOutput()
+            with frozen(language_model.model):
+                found = find_target_values(self.target_values, language_model, self.layer, prompts, anchors, place)
+                now = KeyExtractor(language_model, prompts, self.layer, hook_point=place).read(self.layer)
+            keys, values = now.bare_keys, found.values.double() - now.values
+            radius = self.radius * float(keys.norm(dim=1).mean())
+            book = Codebook(self.layer, keys.float().cpu(), values.float().cpu(), radius)
+            return [book], {"unfinished_targets_count": int(found.unfinished.sum())}
+
+        return compute

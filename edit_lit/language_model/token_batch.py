@@ -49,6 +49,12 @@ class TokenBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def to(self, device: torch.device) -> TokenBatch:
+        """The same on a device, for rows with nothing before them."""
+        assert self.past is None, "a KV cache stays where its model is"
+        positions = None if self.positions is None else self.positions.to(device)
+        return TokenBatch(self.ids.to(device), self.mask.to(device), positions)
+
     @property
     def begins(self) -> Tensor:
         """The column of a cache, past and rows together, in which each row's text begins, [rows]."""

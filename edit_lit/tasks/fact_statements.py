@@ -1,4 +1,4 @@
-"""Facts themselves as training text: how a small model comes to know what is edited later."""
+"""Facts as training text, from which a small model learns what is edited later."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
 from edit_lit.tasks.packing import check_packing, pack
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
-from edit_lit.tasks.text import Text, example_of
+from edit_lit.tasks.text import Text, examples_of
 
 
 class FactStatements(Task):
@@ -59,11 +59,10 @@ class FactStatements(Task):
         ]
         if not texts:
             raise ConfigError("task held_out asks every prompt that task facts states. Give the facts more wordings.")
-        examples = [example_of(tokenizer, text, self.train_on_prompt) for text in texts]
+        examples = examples_of(tokenizer, texts, self.train_on_prompt)
         self._train = examples if self.pack_tokens is None else list(pack(examples, self.pack_tokens))
-        self._val = [
-            example_of(tokenizer, Text(request.question, f"{_true(request)}.", _true(request))) for request in held_out
-        ]
+        asked_texts = [Text(request.question, f"{_true(request)}.", _true(request)) for request in held_out]
+        self._val = examples_of(tokenizer, asked_texts)
 
     def check(self, language_model: LanguageModel) -> None:
         """Refuse a model that reads across packed statements."""

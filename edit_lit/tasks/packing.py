@@ -36,13 +36,14 @@ def pack(examples: Iterable[Example], block_tokens: int) -> Iterator[Example]:
         if row and filled + length > block_tokens:
             yield _joined(row)
             row, filled = [], 0
-        row.append(_cut(example, block_tokens))
+        row.append(_as_packed(example, block_tokens))
         filled += length
     if row:
         yield _joined(row)
 
 
-def _cut(example: Example, tokens: int) -> Example:
+def _as_packed(example: Example, tokens: int) -> Example:
+    """An example as part of a packed row: at most so many tokens, without the first one's label."""
     return Example(
         input_ids=example["input_ids"][:tokens],
         labels=[IGNORED, *example["labels"][1:tokens]],

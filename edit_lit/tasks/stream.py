@@ -1,4 +1,4 @@
-"""Training examples that are read as they are needed."""
+"""A training set that is read from its documents while it is trained on."""
 
 from __future__ import annotations
 

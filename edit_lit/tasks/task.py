@@ -1,4 +1,4 @@
-"""What a model is fine-tuned on, beside the edits."""
+"""The base class of downstream tasks, their examples and how examples become a batch."""
 
 from __future__ import annotations
 

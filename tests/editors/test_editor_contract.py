@@ -143,3 +143,18 @@ def test_half_precision_models_are_edited_too(editor):
     )
     delta.apply(language_model)
     assert target_probability(probe.run(language_model)) > 2 * known
+
+
+def test_no_text_is_tokenised_twice(editor):
+    language_model = small.model()
+    requests, seen = small.requests(), []
+
+    class Counting(type(language_model.tokenizer)):
+        def __call__(self, text, **named):
+            seen.extend([text] if isinstance(text, str) else text)
+            return super().__call__(text, **named)
+
+    language_model.tokenizer.__class__ = Counting
+    editor.edit(language_model, requests)
+    answered = [text for text in seen if any(text.endswith(f" {request.target_new}") for request in requests)]
+    assert len(answered) == len(set(answered)) >= len(requests)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -17,6 +17,9 @@ from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.identity import class_name, options_of
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.fingerprint import model_fingerprint, tokenizer_fingerprint
+
+Computation = Callable[[Provenance], tuple[list[Part], dict[str, Any]]]
+"""Makes the parts of a Delta and the diagnostics of its edit."""
 
 
 class Editor(ABC):
@@ -55,14 +58,14 @@ class Editor(ABC):
         """
         if not requests:
             raise ConfigError("there are no edit requests. Name at least one fact to edit.")
-        self.check(language_model, requests)
+        compute = self.prepare(language_model, requests)
         provenance = self.provenance(language_model, requests)
         found = cache.find(provenance, self.kinds) if cache is not None else None
         if found is not None:
             warn_of_shared_subjects(found.provenance.diagnostics)
             return found
         started = time.perf_counter()
-        parts, diagnostics = self.compute(language_model, requests, provenance)
+        parts, diagnostics = compute(provenance)
         seconds = time.perf_counter() - started
         provenance = replace(provenance, diagnostics={**diagnostics, "seconds": seconds})
         delta = distributed.from_first_process(Delta(parts, provenance))
@@ -70,27 +73,20 @@ class Editor(ABC):
             cache.keep(delta)
         return delta
 
-    def check(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> None:
-        """Refuse what cannot be edited, before anything is computed.
+    @abstractmethod
+    def prepare(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Computation:
+        """Tokenise the requests and refuse what cannot be edited; what is left of the edit to compute.
+
+        The computation gets the edit's provenance and gives the parts of the Delta, with what a reader should know
+        about how the edit went. Every process runs it; the first one's result counts. The model must come back bit for
+        bit as it was.
+
+        Args:
+            language_model: The model to edit.
+            requests: The facts to write, at least one.
 
         Raises:
             ConfigError: Naming the request or the option.
-        """
-        self.edited_layers(language_model)
-
-    @abstractmethod
-    def compute(
-        self, language_model: LanguageModel, requests: Sequence[EditRequest], provenance: Provenance
-    ) -> tuple[list[Part], dict[str, Any]]:
-        """The parts of the Delta, and what a reader should know about how the edit went.
-
-        Every process calls it with the same arguments; the first one's result counts. The model must come back bit
-        for bit as it was.
-
-        Args:
-            language_model: The model to edit, which suits :meth:`check`.
-            requests: The facts to write, at least one.
-            provenance: What identifies this edit.
         """
 
     def provenance(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Provenance:

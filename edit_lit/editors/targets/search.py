@@ -75,7 +75,7 @@ def find_target_values(
         for numbers in distributed.shard(_chunks(scored, options.chunk)):
             rows = [[*scored[fact], kl_anchors[fact]] for fact in numbers]
             chunk = TargetChunk(options, language_model, layer, rows, hook_point, prefixes)
-            found = _descend(options, chunk)
+            found = _optimized(options, chunk)
             values[numbers] = chunk.origin_FMD[:, 0] + found.delta_FMD[:, 0]
             notes[numbers] = torch.stack([found.steps_F, found.losses_F, found.nll_F, found.finished_F], 1).double()
             bar.update(len(numbers) * distributed.world_size())
@@ -93,15 +93,15 @@ def _chunks(scored: Sequence[Sequence[SubjectRow]], size: int) -> list[list[int]
     return [[order[place] for place in chunk] for chunk in chunks]
 
 
-def _descend(options: TargetValues, chunk: TargetChunk) -> OptimizationState:
-    """One descent, or EAC's two."""
+def _optimized(options: TargetValues, chunk: TargetChunk) -> OptimizationState:
+    """Optimise a chunk: once, or twice with anchored dimensions (EAC)."""
     start_FMD, anchor = torch.zeros_like(chunk.origin_FMD), options.anchor
     if anchor is None:
-        return chunk.descend(start_FMD, options.steps)
-    first = chunk.descend(start_FMD, anchor.first_steps)
+        return chunk.optimize(start_FMD, options.steps)
+    first = chunk.optimize(start_FMD, anchor.first_steps)
     scores_FMD = (first.mean_gradient_FMD * first.delta_FMD).abs()
     count = max(1, round(anchor.share * scores_FMD.shape[-1]))
     free_FMD = torch.zeros_like(scores_FMD).scatter(-1, scores_FMD.topk(count, dim=-1).indices, 1.0)
     if anchor.warm_start:
         start_FMD = first.delta_FMD * free_FMD
-    return chunk.descend(start_FMD, options.steps, free_FMD, anchor.l1 / (scores_FMD + 1e-6))
+    return chunk.optimize(start_FMD, options.steps, free_FMD, anchor.l1 / (scores_FMD + 1e-6))

@@ -17,6 +17,7 @@ from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.probe import Probe
+from edit_lit.measures.retention import ProbeSteps
 from edit_lit.reports.run import Run
 from edit_lit.tuning import FullTuning, LoRA
 
@@ -179,8 +180,8 @@ def test_an_editor_without_facts_is_refused(tmp_path, corpus):
 def test_probes_come_once_per_optimizer_step_and_early_ones_at_powers_of_two(tmp_path, corpus):
     run(tmp_path / "a", corpus, accumulate_grad_batches=3, every=1)
     assert list(curves(tmp_path / "a")[Pool.EDITED]) == [BEFORE_EDIT, 0, 1, 2]
-    early = EditRetentionCallback(every_n_steps=10, early=True)
-    assert [step for step in range(33) if early.is_due(step)] == [0, 1, 2, 4, 8, 10, 20, 30]
+    early = ProbeSteps(every_n_steps=10, early=True)
+    assert [step for step in range(33) if step in early] == [0, 1, 2, 4, 8, 10, 20, 30]
     with pytest.raises(ValueError, match="retention.every_n_steps is 0"):
         EditRetentionCallback(every_n_steps=0)
 
@@ -207,12 +208,11 @@ def test_a_killed_run_leaves_no_half_written_file(tmp_path, corpus, monkeypatch)
 def test_everything_is_in_the_log(tmp_path, corpus):
     board = TensorBoardLogger(str(tmp_path), name="n", default_hp_metric=False)
     table = CSVLogger(str(tmp_path), name="n", version=board.version)
-    report = RunReport()
-    report.options = {"model.tuning": "LoRA"}
+    board.log_hyperparams({"model.tuning": "LoRA"})
     _, trainer = run(
         tmp_path,
         corpus,
-        [report],
+        [RunReport()],
         logger=[board, table],
         val_check_interval=2,
         check_val_every_n_epoch=None,

@@ -180,6 +180,12 @@ class FineTuner(L.LightningModule):
         missed.index_add_(0, row[answered], wrong.long())
         return nll, missed[has_answer.any(dim=1)] == 0
 
+    def on_validation_epoch_start(self) -> None:
+        """Start the means anew."""
+        # Not at the end: a plain validation ends in inference mode, and what is made there cannot be added to in a fit.
+        self.val_loss.reset()
+        self.val_accuracy.reset()
+
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Collect loss and accuracy."""
         nll, correct = self._score(batch)
@@ -205,8 +211,6 @@ class FineTuner(L.LightningModule):
             known = scores if accuracy.isnan() else scores | {"downstream/val_accuracy": accuracy}
             for logger in self.loggers:
                 logger.log_metrics({tag: float(value) for tag, value in known.items()}, self.trainer.global_step)
-        self.val_loss.reset()
-        self.val_accuracy.reset()
 
     def _scores_of_task(self) -> dict[str, Tensor]:
         own = self._task.score(self.language_model) if self._task is not None else {}

@@ -178,7 +178,7 @@ class Retention:
         source = Path(state_dict["records"]) if state_dict["records"] and self.baseline else None
         # One process looks, so that all agree even where they see different disks.
         earlier = self._taken_over(source) if source is not None and distributed.rank() == 0 else {}
-        self.points = distributed.from_first_process(earlier)
+        self.points = dict(distributed.from_first_process(earlier))
         if self.baseline:
             self.points.setdefault(self.last_step, dict(state_dict.get("latest", {})))
         return earlier if source != self.records else {}

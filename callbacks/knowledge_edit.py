@@ -15,7 +15,7 @@ from edit_lit.deltas import Delta, DeltaCache
 from edit_lit.editors.base.editor import Editor
 from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
-from edit_lit.fine_tuner import FineTuner
+from edit_lit.fine_tuner import as_fine_tuner
 from edit_lit.language_model import LanguageModel
 
 log = logging.getLogger(__name__)
@@ -38,18 +38,25 @@ class KnowledgeEdit(L.Callback):
         self.editor = editor
         self.reuse = reuse
         self.cache_dir = cache_dir
+        self._made: Delta | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Edit the model, unless there is nothing to edit or it is done."""
-        assert isinstance(pl_module, FineTuner)
-        if self.editor is None or pl_module.delta is not None:
+        """Make the edit and hand it to the module, unless there is nothing to edit or it has been done.
+
+        The module applies it behind the callbacks' ``setup``, so that those behind this one find the model unedited.
+        """
+        fine_tuner = as_fine_tuner(pl_module)
+        if self.editor is None:
+            return
+        if fine_tuner.delta is not None:
+            if fine_tuner.delta is not self._made:
+                warnings.warn("the model is edited already, so edit.editor makes no further edit.", stacklevel=2)
             return
         datamodule = getattr(trainer, "datamodule", None)
         requests = datamodule.requests if isinstance(datamodule, EditDataModule) else []
-        language_model = pl_module.language_model.to(trainer.strategy.root_device)
-        delta = self.delta_for(language_model, requests)
-        delta.apply(language_model)
-        pl_module.delta = delta
+        language_model = fine_tuner.language_model.to(trainer.strategy.root_device)
+        self._made = delta = self.delta_for(language_model, requests)
+        fine_tuner.take_edit(delta)
         folder = Path(trainer.log_dir or trainer.default_root_dir)
         if distributed.rank() == 0:
             delta.save(folder / "edits" / "delta.safetensors")

@@ -1,4 +1,4 @@
-"""FT-L: fine-tuning within narrow bounds."""
+"""FT-L: fine-tunes one MLP matrix within an L∞ bound."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FT-M: fine-tuning on the target's tokens, one fact after another."""
+"""FT-M: fine-tunes one MLP matrix on the target tokens, one fact after another."""
 
 from __future__ import annotations
 

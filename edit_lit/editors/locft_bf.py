@@ -1,4 +1,4 @@
-"""LocFT-BF: localised fine-tuning, breadth first."""
+"""LocFT-BF: fine-tunes one MLP matrix breadth first, in mini-batches over all facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model, its tokenizer, and where its parts are."""
+"""A Hugging Face causal language model with its tokenizer and the modules that editing works on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edit_lit.language_model.token_batch import TokenBatch
 
 @dataclass(frozen=True)
 class PartNames:
-    """Names of a model's parts, for a model whose structure does not give them away.
+    """Names of a model's modules, for a model in which they cannot be found.
 
     Args:
         blocks: Path of the list of transformer blocks, such as ``model.layers``.
@@ -37,7 +37,7 @@ class PartNames:
 
 
 class LanguageModel(nn.Module):
-    """A causal language model with its tokenizer and the places that editing works on.
+    """A causal language model with its tokenizer and the modules that editing works on.
 
     The parts are found from the module tree, never from the model's name, so that any decoder of
     transformers works.
@@ -232,7 +232,7 @@ class LanguageModel(nn.Module):
         return "position_ids" in inspect.signature(inner.forward).parameters
 
     def _surroundings(self, rows: TokenBatch) -> dict[str, Any]:
-        """What tells the model where rows stand and what they may attend to."""
+        """Attention mask, position ids and KV cache for a batch."""
         length = rows.ids.shape[1]
         if rows.past is not None:
             # Families with ALiBi have no positions to be given; they count what the mask lets through.
@@ -247,7 +247,7 @@ class LanguageModel(nn.Module):
 
 
 def working_type(tensor: Tensor) -> torch.dtype:
-    """The type to compute in for a tensor of weights or activations: float64 for float64, else float32."""
+    """The dtype to compute in for a tensor of weights or activations: float64 for float64, else float32."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 

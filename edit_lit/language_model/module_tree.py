@@ -1,4 +1,4 @@
-"""Reading a model's module tree: its blocks, its attention, and matrices in either storage order."""
+"""Finds transformer blocks, attention modules and projection matrices in a model's module tree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a subject or an answer stands among the tokens of a text, by character offsets.
+"""Tokenises texts and finds the tokens of a subject or an answer by character offsets.
 
 The whole text is tokenised once and the tokenizer's own offsets say which tokens cover which
 characters. That needs no rule about leading spaces, BOS tokens or pieces that merge across a border.

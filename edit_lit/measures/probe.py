@@ -1,4 +1,4 @@
-"""Asks a model about facts, fast enough to do so all through training.
+"""Probes: batched questions that measure what a model answers about facts, all through training.
 
 Shape legend: P scored tokens, U distinct positions, V vocabulary.
 """
@@ -82,7 +82,7 @@ class Probe:
         pairs += [(question.prompt, question.alternative) for question in questions if question.alternative]
         targets = [2 * number for number in range(len(questions))]
         targets += [2 * number + 1 for number, question in enumerate(questions) if question.alternative]
-        self._batches = _batches(answer_rows(tokenizer, pairs), targets, batch_tokens)
+        self._batches = _probe_batches(answer_rows(tokenizer, pairs), targets, batch_tokens)
         self.device = torch.device("cpu")
 
     def run(self, language_model: LanguageModel) -> Outcomes:
@@ -114,7 +114,7 @@ class Probe:
         )
 
     def _batches_on(self, device: torch.device) -> list[_ProbeBatch]:
-        """The batches, moved once to where the model is."""
+        """The batches on the model's device, to which they are moved once."""
         if device != self.device:
             self._batches = [batch.to(device) for batch in self._batches]
             self.device = device
@@ -144,19 +144,21 @@ def questions_of(request: EditRequest, kind: Kind, pool: Pool) -> Sequence[Quest
     return tuple(Question(prompt, answer, alternative) for prompt in prompts)
 
 
-def _batches(rows: list[AnswerRow], targets: list[int], batch_tokens: int) -> list[_ProbeBatch]:
+def _probe_batches(rows: list[AnswerRow], targets: list[int], batch_tokens: int) -> list[_ProbeBatch]:
     hosts, host_of = _absorb_prefixes([tuple(row.ids) for row in rows])
     guests: list[list[int]] = [[] for _ in hosts]
     for number, host in enumerate(host_of):
         guests[host].append(number)
     return [
-        _batch([hosts[host] for host in batch], [[(rows[n], targets[n]) for n in guests[host]] for host in batch])
+        _probe_batch([hosts[host] for host in batch], [[(rows[n], targets[n]) for n in guests[host]] for host in batch])
         for batch in length_batches([len(host) for host in hosts], batch_tokens)
     ]
 
 
 def _absorb_prefixes(rows: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """The rows that begin no other row, and for each row which of them it begins or is.
+    """Leave out rows that are a prefix of another row.
+
+    Gives the rows that remain, and for each given row the number of the one whose prefix it is.
 
     Sorted, all rows that begin with a given row stand right behind it, so one backward walk finds them.
     """
@@ -170,7 +172,7 @@ def _absorb_prefixes(rows: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]]
     return hosts, host_of
 
 
-def _batch(hosts: list[tuple[int, ...]], guests: list[list[tuple[AnswerRow, int]]]) -> _ProbeBatch:
+def _probe_batch(hosts: list[tuple[int, ...]], guests: list[list[tuple[AnswerRow, int]]]) -> _ProbeBatch:
     answers = [(number, row, target) for number, of_host in enumerate(guests) for row, target in of_host]
     tokens = (
         (number, column, token, target)

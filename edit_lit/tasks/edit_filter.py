@@ -19,7 +19,7 @@ _IDENTIFIER = re.compile(r"[PQ]\d+")
 
 
 class EditFilter:
-    """Keeps or drops texts by whether they name an edited subject, object or relation.
+    """Keeps or drops texts by whether they mention an edit: its subject, its object or its relation.
 
     Names are compared as whole words, whatever their case and punctuation. A relation is named by its own name, unless
     that is a Wikidata number, and by the longest stretch of its prompt beside the subject, unless that is a single

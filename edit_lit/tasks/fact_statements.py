@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
@@ -15,6 +16,7 @@ from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
 from edit_lit.tasks.text import Text, examples_of
 
 
+@dataclass(eq=False)
 class FactStatements(Task):
     """Each fact stated with its true object, once in every wording: prompt and paraphrases.
 
@@ -29,17 +31,12 @@ class FactStatements(Task):
         pack_tokens: Pack statements into rows of this many tokens, none of which sees another; one a row if not given.
     """
 
-    def __init__(
-        self,
-        facts: FactSource,
-        held_out: FactSource,
-        train_on_prompt: bool = True,
-        pack_tokens: int | None = None,
-    ) -> None:
-        self.facts = facts
-        self.held_out = held_out
-        self.train_on_prompt = train_on_prompt
-        self.pack_tokens = pack_tokens
+    facts: FactSource
+    held_out: FactSource
+    train_on_prompt: bool = True
+    pack_tokens: int | None = None
+
+    def __post_init__(self) -> None:
         self._train: list[Example] = []
         self._val: list[Example] = []
 

@@ -1,9 +1,9 @@
-"""Several short examples in one row, none of which sees another.
+"""Packs several short examples into one row, none of which attends to another.
 
 A packed row carries ``position_ids`` that start at 0 with every example. Given them, and no attention mask, the models
 of transformers that build their masks with its shared code let a token attend within its own example only; others read
-across. Which of the two a model does is found by asking it (:func:`keeps_examples_apart`), and a model that reads
-across is refused rather than trained on something else than the task says.
+across. Which of the two a model does is found by running it (:func:`keeps_examples_apart`); one that reads across is
+refused.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ class Item:
 
 @dataclass(kw_only=True, eq=False)
 class RecordTask(DataSetTask):
-    """A task made of records with something asked and something to write; a subclass says what of a record is which.
+    """A task made of records; a subclass says what of a record is the instruction, the input and the output.
 
     Args:
         val_examples: How many examples to measure on, drawn at random: from the validation part if there is one, else

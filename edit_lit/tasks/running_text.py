@@ -127,8 +127,8 @@ class RunningText(DataSetTask):
         eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
         tokens = ([*encoded.ids, *eos] for encoded in encode_stream(tokenizer, documents))
         if self.across:
-            return (_example(block) for block in _blocks_of(chain.from_iterable(tokens), self.block_tokens))
-        pieces = (_example(piece) for document in tokens for piece in _blocks_of(document, self.block_tokens))
+            return (_block_example(block) for block in _blocks_of(chain.from_iterable(tokens), self.block_tokens))
+        pieces = (_block_example(piece) for document in tokens for piece in _blocks_of(document, self.block_tokens))
         return pack(pieces, self.block_tokens)
 
 
@@ -144,5 +144,6 @@ def _blocks_of(tokens: Iterable[int], size: int) -> Iterator[list[int]]:
         yield piece
 
 
-def _example(ids: list[int]) -> Example:
+def _block_example(ids: list[int]) -> Example:
+    """A block as an example whose loss is on every token."""
     return Example(input_ids=ids, labels=list(ids), answer_mask=[False] * len(ids))

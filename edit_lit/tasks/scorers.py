@@ -6,6 +6,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -38,23 +39,33 @@ class Scorer(ABC):
         """
 
 
-class ExtractedChoice(Scorer):
-    """The model writes freely, and the first label in its text is its choice, as the first study evaluates.
-
-    Labels are looked for as they are spelt, anywhere in the text; no label is a wrong answer. The published evaluation
-    decodes with four beams, this one greedily.
+@dataclass(frozen=True)
+class GenerationScorer(Scorer):
+    """A score of what the model writes after each prompt, by greedy decoding.
 
     Args:
         max_new_tokens: Most tokens to write.
     """
 
-    def __init__(self, max_new_tokens: int = 32) -> None:
-        self.max_new_tokens = max_new_tokens
+    max_new_tokens: int = 32
+
+    def written(self, language_model: LanguageModel, texts: Sequence[Text]) -> list[str]:
+        """What the model writes after each text's prompt."""
+        return continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+
+
+@dataclass(frozen=True)
+class ExtractedChoice(GenerationScorer):
+    """The model writes freely, and the first label in its text is its choice, as the first study evaluates.
+
+    Labels are looked for as they are spelt, anywhere in the text; no label is a wrong answer. The published evaluation
+    decodes with four beams, this one greedily.
+    """
 
     def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
         """``extracted_accuracy``."""
         texts = [text for text in texts if text.choices]
-        written = continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+        written = self.written(language_model, texts)
         hits = [extract(out, text) == text.answer for out, text in zip(written, texts, strict=True)]
         return _mean("extracted_accuracy", hits)
 
@@ -73,40 +84,32 @@ class ChoiceLikelihood(Scorer):
         return _mean("likelihood_accuracy", [best[id(text)][1] == text.answer for text in texts])
 
 
-class FinalNumber(Scorer):
+@dataclass(frozen=True)
+class FinalNumber(GenerationScorer):
     """The number that the model's working ends in, as GSM8K is scored.
 
     It is the one behind ``####``, or else the last one written. Commas and a final point do not count.
-
-    Args:
-        max_new_tokens: Most tokens to write.
     """
 
-    def __init__(self, max_new_tokens: int = 256) -> None:
-        self.max_new_tokens = max_new_tokens
+    max_new_tokens: int = 256
 
     def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
         """``exact_match``."""
-        written = continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+        written = self.written(language_model, texts)
         hits = [final_number(out) == final_number(text.completion) for out, text in zip(written, texts, strict=True)]
         return _mean("exact_match", hits)
 
 
-class ShortAnswer(Scorer):
+@dataclass(frozen=True)
+class ShortAnswer(GenerationScorer):
     """Exact match and word F1 of the first line that the model writes, as SQuAD and HotpotQA are scored.
 
     Both texts are compared without case, punctuation and articles.
-
-    Args:
-        max_new_tokens: Most tokens to write.
     """
-
-    def __init__(self, max_new_tokens: int = 32) -> None:
-        self.max_new_tokens = max_new_tokens
 
     def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
         """``exact_match`` and ``f1``."""
-        written = continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+        written = self.written(language_model, texts)
         pairs = [
             (_answer_words(_line(out)), _answer_words(text.completion))
             for out, text in zip(written, texts, strict=True)

@@ -61,12 +61,14 @@ def examples_of(
     eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     every_encoded = encode_stream(tokenizer, (text.whole for text in texts))
     return [
-        _example(text, encoded, eos, train_on_prompt, max_tokens)
+        _text_example(text, encoded, eos, train_on_prompt, max_tokens)
         for text, encoded in zip(texts, every_encoded, strict=True)
     ]
 
 
-def _example(text: Text, encoded: Encoded, eos: list[int], train_on_prompt: bool, max_tokens: int | None) -> Example:
+def _text_example(
+    text: Text, encoded: Encoded, eos: list[int], train_on_prompt: bool, max_tokens: int | None
+) -> Example:
     whole = text.whole
     completion = encoded.tokens_over(len(whole) - len(text.completion), len(whole))
     ids = list(encoded.ids[: completion.stop])

@@ -1,4 +1,4 @@
-"""The search for target values, over many facts and over processes.
+"""The search for the target values of many facts, in chunks that are shared over processes.
 
 Shape legend: F facts, M moved modules, D hidden size.
 """
@@ -25,7 +25,7 @@ from edit_lit.language_model.token_batch import length_batches
 
 @dataclass(frozen=True)
 class OptimizedValues:
-    """What the optimisation found.
+    """The target values of all facts, and how their optimisation went.
 
     Args:
         values: Target hidden states z, [facts, D].
@@ -57,8 +57,8 @@ def find_target_values(
         language_model: A frozen model.
         layer: The layer whose output is moved.
         scored: Each fact's rows whose answers are to become likely, the bare prompt first; as many for every fact.
-        essences: Each fact's essence statement.
-        site: The part of the layer whose output is moved.
+        kl_anchors: Each fact's KL anchor prompt.
+        hook_point: The part of the layer whose output is moved.
 
     Returns:
         Values in the facts' order.
@@ -85,7 +85,7 @@ def find_target_values(
 
 
 def _chunks(scored: Sequence[Sequence[SubjectRow]], size: int) -> list[list[int]]:
-    """Facts in chunks, alike in what every pass runs: the tokens from the subject's last one on; then in all tokens."""
+    """Facts in chunks of similar length, counted from the subject's last token on, which is what every pass runs."""
     whole = [max(len(row.ids) for row in rows) for rows in scored]
     order = sorted(range(len(scored)), key=whole.__getitem__)
     lengths = [max(len(row.ids) - row.subject_last for row in scored[fact]) for fact in order]

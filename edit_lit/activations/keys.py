@@ -75,7 +75,7 @@ class KeyExtractor:
         value_layer: The layer whose output at the subject's last token is the current value.
         batch_tokens: Tokens in a batch, padding and beginnings included.
         uniform_weights: Give every context the same weight; see :func:`~edit_lit.activations.contexts.context_weights`.
-        site: The part of the value layer whose output it is.
+        hook_point: The part of the value layer whose output it is.
         hidden_bytes: Memory for hidden states between layers, in each process.
     """
 

@@ -19,7 +19,7 @@ class SubjectRow:
 
     Args:
         ids: Token ids; with an answer, all of its tokens but the last stand at the end.
-        lookup: Position of the subject's last token.
+        subject_last: Position of the subject's last token.
         answer: The answer's token ids; empty for a prompt without one.
         context: The text around the prompt; rows of the same one begin alike.
     """

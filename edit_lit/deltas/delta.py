@@ -25,7 +25,7 @@ __all__ = ["Delta", "LowRank", "Provenance"]
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a Delta comes from; a saved one is reused only if all of it but ``health`` and ``versions`` agrees.
+    """Where a Delta comes from; a saved one is reused only if all of it but ``diagnostics`` and ``versions`` agrees.
 
     Args:
         editor: The editor's class.
@@ -33,7 +33,7 @@ class Provenance:
         model: Fingerprint of the unedited model.
         requests: Hash of the requests.
         layers: The edited layers.
-        health: What the editor noticed: unconverged target values, conditioning, and the like.
+        diagnostics: What the editor noticed: unconverged target values, conditioning, and the like.
         versions: Versions of this package, torch and transformers.
     """
 

@@ -34,9 +34,9 @@ class TargetChunk:
         options: How to optimise.
         language_model: A frozen model.
         layer: The layer whose output is moved.
-        rows: Each fact's prompts, then its essence statement.
-        site: The part of the layer that is moved.
-        beginnings: What rows of a context begin with, run through all layers.
+        rows: Each fact's prompts, then its KL anchor statement.
+        hook_point: The part of the layer that is moved.
+        prefixes: What rows of a context begin with, run through all layers.
     """
 
     def __init__(

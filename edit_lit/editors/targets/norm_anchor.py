@@ -66,7 +66,7 @@ class NormAnchor:
             language_model: The model as it is now.
             prompts: Each fact's prompts, the bare one first.
             layer: The layer that the targets belong to.
-            site: The part of it.
+            hook_point: The part of it.
             targets_FD: The targets.
             usual_norm: What :meth:`usual_norm` gave for the unedited model.
         """

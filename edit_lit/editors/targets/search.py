@@ -57,8 +57,8 @@ def find_target_values(
         language_model: A frozen model.
         layer: The layer whose output is moved.
         scored: Each fact's rows whose answers are to become likely, the bare prompt first; as many for every fact.
-        essences: Each fact's essence statement.
-        site: The part of the layer whose output is moved.
+        kl_anchors: Each fact's KL anchor statement.
+        hook_point: The part of the layer whose output is moved.
 
     Returns:
         Values in the facts' order.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 
@@ -113,3 +114,10 @@ def test_yaml_is_understood(document, block, tmp_path):
     for section, options in content.items():
         for name in options if isinstance(options, dict) else ():
             assert getattr(config, section)[name] is not None, f"{document}: {section}.{name}"
+
+
+def test_the_citation_is_of_this_version():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    with open(ROOT / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])

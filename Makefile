@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+DOCS_READY := $(VENV)/.docs-ready
 FIT := $(BIN)/python -m edit_lit fit --config configs/quickstart.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart editors strategies test test-slow lint type bench bench-scale clean
+.PHONY: help quickstart editors strategies test test-slow lint type docs bench bench-scale clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -17,6 +18,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+$(DOCS_READY): $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
 	touch $@
 
 quickstart: $(READY)  ## Edit 50 facts in the embedded model, fine-tune it, and watch the edits decay.
@@ -49,6 +54,10 @@ lint: $(READY)  ## Check style and formatting.
 
 type: $(READY)  ## Check types.
 	$(BIN)/mypy
+	$(BIN)/mypy docs/examples
+
+docs: $(DOCS_READY)  ## Build the documentation in build/site; a warning is an error.
+	$(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(READY)  ## Measure speed.
 	$(BIN)/python -m tests.benchmarks.run

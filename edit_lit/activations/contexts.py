@@ -94,6 +94,10 @@ def context_weights(count: int, uniform_weights: bool = False) -> Tensor:
 
     Returns:
         Weights that sum to 1, [count], float64.
+
+    Examples:
+        >>> context_weights(3).tolist()
+        [0.5, 0.25, 0.25]
     """
     if uniform_weights or count == 1:
         return torch.full((count,), 1.0 / count, dtype=torch.float64)

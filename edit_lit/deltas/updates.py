@@ -47,6 +47,11 @@ class LowRank(Update):
     Args:
         left: [rows of the parameter, rank].
         right: [columns of the parameter, rank].
+
+    Examples:
+        >>> update = LowRank(left=torch.tensor([[3.0], [4.0]]), right=torch.tensor([[1.0], [0.0], [0.0]]))
+        >>> update.shape, update.norm()
+        ((2, 3), 5.0)
     """
 
     left: Tensor

@@ -115,6 +115,10 @@ def template_of(prompt: str, subject: str) -> str:
 
     Raises:
         ConfigError: If the subject does not occur, or the prompt holds ``{}`` of its own.
+
+    Examples:
+        >>> template_of("The mother tongue of Danielle Darrieux is", "Danielle Darrieux")
+        'The mother tongue of {} is'
     """
     if SUBJECT_SLOT in prompt:
         raise ConfigError(f"the prompt {prompt!r} holds '{{}}' although it names its subject. Write one or the other.")

@@ -26,6 +26,10 @@ class Question:
 
     Raises:
         ConfigError: If the subject is blank or does not stand in the prompt. The message names both.
+
+    Examples:
+        >>> Question("Pike Place Market is in downtown", answer="Seattle", alternative="Paris").answer
+        'Seattle'
     """
 
     prompt: str
@@ -59,6 +63,11 @@ class EditRequest:
     Raises:
         ConfigError: If the prompt does not hold exactly one ``{}``, or the subject or a target is
             empty. The message names the request.
+
+    Examples:
+        >>> request = EditRequest("The Space Needle", "{} is in downtown", target_new="Paris", target_true="Seattle")
+        >>> request.question
+        'The Space Needle is in downtown'
     """
 
     subject: str
@@ -126,6 +135,10 @@ def last_mention(prompt: str, subject: str) -> int:
 
     Returns:
         The position of the subject's first character, or -1 if the prompt does not name it.
+
+    Examples:
+        >>> last_mention("Rome was not built in a day. The mayor of Rome is", "Rome")
+        42
     """
     found = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt)]
     return found[-1] if found else prompt.rfind(subject)

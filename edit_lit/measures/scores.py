@@ -50,6 +50,12 @@ def mean_over_requests(values: Tensor, request: Tensor) -> float:
     Args:
         values: One number per question, [Q]; NaN entries are left out.
         request: The request of each question, [Q].
+
+    Examples:
+        Four questions about the first request and one about the second:
+
+        >>> mean_over_requests(torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0]), torch.tensor([0, 0, 0, 0, 1]))
+        0.375
     """
     kept = ~values.isnan()
     _, place = request[kept].unique(return_inverse=True)
@@ -79,7 +85,12 @@ def edit_scores(outcomes: Outcomes, rule: Rule) -> dict[str, float]:
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
-    """N / Σ 1/v; zero if any value is."""
+    """N / Σ 1/v; zero if any value is.
+
+    Examples:
+        >>> round(harmonic_mean([1.0, 0.95, 0.8]), 3)
+        0.908
+    """
     return 0.0 if min(values) <= 0 else len(values) / sum(1 / value for value in values)
 
 
@@ -90,6 +101,11 @@ class TransitionCounts:
     ``stable``, ``erased``, ``emergent`` and ``impossible`` are success → success, success → failure, failure → success
     and failure → failure. ``reverted`` and ``displaced`` split the erased facts by whether they answer the
     alternative now.
+
+    Examples:
+        >>> counts = TransitionCounts(stable=41, erased=9, emergent=0, impossible=0, reverted=7)
+        >>> counts.retention, counts.displaced
+        (0.82, 2)
     """
 
     stable: int
@@ -133,6 +149,16 @@ def transition_counts(baseline: Outcomes, now: Outcomes, rule: Rule, kind: Kind 
     """Compare outcomes of one kind with those of the baseline, question by question.
 
     Questions to which the rule does not apply are left out. Under ``token`` only a full share is a success.
+
+    Examples:
+        Two facts that succeeded, of which the second answers the alternative by now:
+
+        >>> def outcomes(exact: list[list[float]]) -> Outcomes:
+        ...     number, pair = torch.arange(2), torch.tensor(exact)
+        ...     return Outcomes(number, number * 0, number * 0, nll=1 - pair, exact=pair, token=pair, first=pair)
+        >>> baseline, now = outcomes([[1, 0], [1, 0]]), outcomes([[1, 0], [0, 1]])
+        >>> transition_counts(baseline, now, Rule.EXACT)
+        TransitionCounts(stable=1, erased=1, emergent=0, impossible=0, reverted=1)
     """
     before_rows, now_rows = baseline.of_kind(kind), now.of_kind(kind)
     before, after = success(before_rows, rule), success(now_rows, rule)
@@ -149,7 +175,12 @@ def transition_counts(baseline: Outcomes, now: Outcomes, rule: Rule, kind: Kind 
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927), 95 % by default; (NaN, NaN) without trials."""
+    """Wilson's score interval of a proportion (Wilson 1927), 95 % by default; (NaN, NaN) without trials.
+
+    Examples:
+        >>> [round(bound, 3) for bound in wilson_interval(41, 50)]
+        [0.692, 0.902]
+    """
     if trials == 0:
         return math.nan, math.nan
     share = successes / trials
@@ -160,7 +191,12 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 
 
 def half_life(steps: Sequence[int], retention: Sequence[float]) -> int | None:
-    """The first step at which retention is 0.5 or less; nothing if it never was (censored)."""
+    """The first step at which retention is 0.5 or less; nothing if it never was (censored).
+
+    Examples:
+        >>> half_life([0, 50, 100, 150], [1.0, 0.7, 0.45, 0.5])
+        100
+    """
     return next((step for step, value in zip(steps, retention, strict=True) if value <= 0.5), None)
 
 

@@ -27,6 +27,14 @@ class LayerSelection:
         modules: Within these layers: ``all``, ``attention``, ``mlp``, or patterns such as ``*.down_proj``, matched
             against full module names. A pattern may also name what lies outside the layers, such as ``lm_head``;
             otherwise embeddings, final norm and head train only if layers and modules are both ``all``.
+
+    Examples:
+        >>> from edit_lit.world import WorldModel
+        >>> language_model = WorldModel()  # of six layers
+        >>> LayerSelection("before_edited").numbers(language_model, edited=[2, 3])
+        [0, 1]
+        >>> list(LayerSelection([5], ["*.down_proj"]).select(language_model, edited=[2, 3]))
+        ['model.layers.5.mlp.down_proj']
     """
 
     layers: LayerChoice | list[int] = "all"

@@ -26,6 +26,13 @@ class Schedule:
         paraphrases: How many of each request's paraphrases are written beside it, as requests of their own.
         distinct_subjects: Write the second fact of a subject in a batch of its own, after the others, and so on. Facts
             of one subject have nearly the same key, and written together each gets something between their values.
+
+    Examples:
+        >>> requests = [EditRequest(subject, "{} is in", target_new="Paris") for subject in ("Oslo", "Bern", "Oslo")]
+        >>> [len(batch) for batch in Schedule(batch_size=2).batches(requests)]
+        [2, 1]
+        >>> [[request.subject for request in batch] for batch in Schedule(distinct_subjects=True).batches(requests)]
+        [['Oslo', 'Bern'], ['Oslo']]
     """
 
     batch_size: int | None = None

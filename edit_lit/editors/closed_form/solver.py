@@ -29,6 +29,15 @@ def solve_update(
     Returns:
         Factors of Δ = left rightᵀ: left [D, M] = R T⁻¹ and right [N, M] = A K, float64, with K and R condensed to N
         columns where there are more facts.
+
+    Examples:
+        A constrained update gives each key exactly what it should gain:
+
+        >>> from edit_lit.editors.closed_form.preconditioners import Identity
+        >>> keys, residuals = torch.tensor([[1.0], [2.0]]), torch.tensor([[5.0]])
+        >>> left, right = solve_update(Identity(), keys, residuals, epsilon=0.0)
+        >>> round(float(left @ right.T @ keys.double()), 6)
+        5.0
     """
     keys_NM, residuals_DM = condensed(keys_NB.double(), residuals_DB.double())
     preconditioned_NM = preconditioner @ keys_NM

@@ -146,7 +146,7 @@ def test_either_side_of_the_projector_gives_the_same(moment, rank):
 
 
 def test_thresholds_count_directions():
-    values = torch.tensor([0.0, 0.01, 0.02, 0.5, 2.0], dtype=torch.float64)
+    values = torch.tensor([0.001, 0.01, 0.02, 0.5, 2.0], dtype=torch.float64)
     assert BelowValue(0.02).free(values) == 2
     assert BelowShare(0.1).free(values) == 3
     assert BeyondRank(2).free(values) == 3

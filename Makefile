@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 FIT := $(BIN)/python -m edit_lit fit --config configs/quickstart.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart editors strategies test test-slow lint type bench bench-scale clean
+.PHONY: help quickstart editors strategies test test-plain test-slow lint type bench bench-scale clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,10 @@ strategies: $(READY)  ## Measure the tuning strategies on the quickstart's edits
 
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest
+
+# MKL, ATen and oneDNN each choose kernels by the CPU; this takes the ones that every CPU has.
+test-plain: $(READY)  ## Run the tests on two threads and the plainest code path: no result may hang on either.
+	TEST_THREADS=2 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest
 
 test-slow: $(READY)  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow

@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 FIT := $(BIN)/python -m edit_lit fit --config configs/quickstart.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart editors strategies test test-plain test-slow lint type bench bench-scale clean
+.PHONY: help quickstart editors strategies test test-plain test-slow mutation lint type bench bench-scale clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -47,6 +47,11 @@ test-plain: $(READY)  ## Run the tests on two threads and the plainest code path
 test-slow: $(READY)  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow
 
+mutation: $(READY)  ## Change the mathematics a little, hundreds of times, and list what no test notices. Takes 10 minutes.
+	rm -rf mutants
+	$(BIN)/python -m mutmut run --max-children 1
+	$(BIN)/python -m mutmut results
+
 lint: $(READY)  ## Check style and formatting.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -61,5 +66,5 @@ bench-scale: $(READY)  ## Measure edits of up to 10,000 facts: time and peak mem
 	$(BIN)/python -m tests.benchmarks.scale
 
 clean:  ## Remove the environment and what tools leave behind.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -84,7 +84,7 @@ def test_equal_keys_without_epsilon_get_the_least_squares_solution():
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.7])
-def test_committed_batches_equal_the_dense_solve_over_all_keys(moment, damping):
+def test_accumulated_batches_equal_the_dense_solve_over_all_keys(moment, damping):
     """MEMIT sequential (γ = 0) and ENCORE: (λC + γI + Σ KₚKₚᵀ + KKᵀ) X = K."""
     matrix = Accumulated(InverseCovariance(Spectrum.of(moment, 1), 3.0, damping=damping))
     past = torch.zeros(N, N, dtype=torch.float64)

@@ -19,7 +19,7 @@ def parts(key_covariance):
     return {"target_values": small.values(), "contexts": small.contexts(), "key_covariance": key_covariance}
 
 
-def test_batches_without_commit_and_a_second_pass_start_from_the_edited_model(parts):
+def test_batches_that_accumulate_nothing_and_a_second_pass_start_from_the_edited_model(parts):
     """Writing again, and writing the next batch, are what editing the edited model is."""
     language_model, made = small.model("llama"), small.requests()
     options = {"covariance_weight": 0.1, "ridge": 0.1}

@@ -77,7 +77,7 @@ def test_a_kind_that_nobody_asks_has_no_score():
 
 
 @pytest.mark.parametrize("rule", [Rule.PROB, Rule.EXACT, Rule.FIRST])
-def test_fates_equal_a_plain_loop(rule):
+def test_transition_counts_equal_a_plain_loop(rule):
     before, now = random_outcomes(1), random_outcomes(2)
     counts = {"stable": 0, "erased": 0, "emergent": 0, "impossible": 0, "reverted": 0, "displaced": 0}
     for row in range(len(before)):

@@ -90,7 +90,7 @@ class NullSpace(Preconditioner):
     """A = P / l2, with P = I − U₁U₁ᵀ the projector onto the null space of C (AlphaEdit, arXiv 2410.02355).
 
     U₁ are the eigenvectors outside the null space. Whichever of the two sets of eigenvectors is smaller is kept;
-    ``free`` and ``share`` say how many directions belong to the null space, and what part of all that is.
+    ``free`` says how many directions belong to the null space.
 
     Args:
         spectrum: Eigendecomposition of C.
@@ -102,7 +102,6 @@ class NullSpace(Preconditioner):
         size = len(spectrum.values)
         self.l2 = l2
         self.free = rule.free(spectrum.values)
-        self.share = self.free / size
         self._keeps_free = self.free <= size - self.free
         # A copy, so that the other eigenvectors can be let go.
         kept = slice(0, self.free) if self._keeps_free else slice(self.free, size)

@@ -7,7 +7,7 @@ DOCS_READY := $(VENV)/.docs-ready
 FIT := $(BIN)/python -m edit_lit fit --config configs/quickstart.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart editors strategies test test-slow lint type docs bench bench-scale clean
+.PHONY: help quickstart editors strategies test test-plain test-slow mutation lint type docs bench bench-scale clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -45,8 +45,18 @@ strategies: $(READY)  ## Measure the tuning strategies on the quickstart's edits
 test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest
 
+# MKL, ATen and oneDNN each choose kernels by the CPU; this takes the ones that every CPU has.
+test-plain: $(READY)  ## Run the tests on two threads and the plainest code path: no result may hang on either.
+	TEST_THREADS=2 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest
+
 test-slow: $(READY)  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow
+
+mutation: $(READY)  ## Change the mathematics a little, hundreds of times, and list what no test notices. Takes 10 minutes.
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,mutation]'
+	rm -rf mutants
+	$(BIN)/python -m mutmut run --max-children 1
+	$(BIN)/python -m mutmut results
 
 lint: $(READY)  ## Check style and formatting.
 	$(BIN)/ruff check .
@@ -66,5 +76,5 @@ bench-scale: $(READY)  ## Measure edits of up to 10,000 facts: time and peak mem
 	$(BIN)/python -m tests.benchmarks.scale
 
 clean:  ## Remove the environment and what tools leave behind.
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis build *.egg-info
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

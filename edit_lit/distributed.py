@@ -28,8 +28,8 @@ def world_size() -> int:
 def shard(items: list[T]) -> list[T]:
     """This process's share: every n-th item.
 
-    Items are whole batches wherever rounding depends on a batch's company, so that any number of
-    processes computes the same numbers.
+    Where rounding depends on what else is in a batch, the items are whole batches, so that any number of processes
+    computes the same numbers.
     """
     return items[rank() :: world_size()]
 

@@ -1,10 +1,19 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 import tiny
 import torch
+from threads import set_threads
+
+
+def pytest_report_header() -> str:
+    """What the numbers are computed with."""
+    set_threads()
+    path = torch.backends.cpu.get_cpu_capability()
+    return f"PyTorch {torch.__version__}, threads: {torch.get_num_threads()}, code path: {path}"
 
 
 @pytest.fixture(autouse=True)
@@ -13,10 +22,16 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _own_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads pytest's arguments as its own."""
+    monkeypatch.setattr(sys, "argv", sys.argv[:1])
+
+
 @pytest.fixture(autouse=True, scope="session")
-def _one_thread() -> None:
-    """Tiny matrices are faster on one thread, and sums come out the same everywhere."""
-    torch.set_num_threads(1)
+def _threads() -> None:
+    """No result may hang on the number of threads; `make test-plain` takes another one."""
+    set_threads()
 
 
 @pytest.fixture

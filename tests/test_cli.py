@@ -27,6 +27,12 @@ from edit_lit.reports.run import Run, short_names
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
+# Six steps in a random model: what these edits amount to is not what is tested.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*did not reach their stopping loss:UserWarning"),
+    pytest.mark.filterwarnings("ignore:the edit is larger than the weights:UserWarning"),
+]
+
 
 def _without_nulls(record):
     return {name: value for name, value in record.items() if value is not None}
@@ -78,6 +84,7 @@ def config(tmp_path, corpus):
             "default_root_dir": str(tmp_path / "runs"),
             "enable_progress_bar": False,
             "num_sanity_val_steps": 0,
+            "log_every_n_steps": 2,
         },
     }
     path = tmp_path / "config.yaml"
@@ -107,6 +114,8 @@ def test_fit_leaves_everything_in_one_folder(config, tmp_path, capsys):
     }
 
 
+# The repeated run has a folder of its own.
+@pytest.mark.filterwarnings("ignore:The dirpath has changed from:UserWarning")
 def test_a_run_can_be_repeated_and_resumed_from_its_config(config, tmp_path):
     main(["fit", "--config", str(config)])
     first = tmp_path / "runs" / "tiny" / "version_0"

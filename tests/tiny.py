@@ -169,6 +169,7 @@ def trainer(folder: str, callbacks: Sequence[L.Callback] = (), **options: object
         "accelerator": "cpu",
         "devices": 1,
         "max_epochs": 2,
+        "log_every_n_steps": 1,
         "logger": False,
         "enable_checkpointing": False,
         "enable_progress_bar": False,

@@ -96,7 +96,7 @@ def harmonic_mean(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class TransitionCounts:
-    """What became of facts since the baseline; counts.
+    """How many facts succeed and fail now, against the baseline.
 
     ``stable``, ``erased``, ``emergent`` and ``impossible`` are success → success, success → failure, failure → success
     and failure → failure. ``reverted`` and ``displaced`` split the erased facts by whether they answer the

@@ -24,6 +24,14 @@ from edit_lit.measures.retention import ProbeSteps
 from edit_lit.reports.run import Run
 from edit_lit.tuning import FullTuning, LoRA
 
+# Six steps in a random model: what these edits amount to is not what is tested.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*did not reach their stopping loss:UserWarning"),
+    pytest.mark.filterwarnings("ignore:the edit is larger than the weights:UserWarning"),
+    # The run that stopped had one callback more: the one that wrote the checkpoint.
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create:UserWarning"),
+]
+
 
 def run(folder, corpus, callbacks=(), tuning=None, every=2, retention=True, resume=None, **options):
     """Edit, fine-tune for six steps, probe every second one."""
@@ -209,6 +217,8 @@ def test_a_killed_run_leaves_no_half_written_file(tmp_path, corpus, monkeypatch)
     assert names == ["before_edit.parquet", "step_000000000.parquet"]
 
 
+# Two loggers share the run's folder on purpose.
+@pytest.mark.filterwarnings("ignore:Experiment logs directory .* exists and is not empty:UserWarning")
 def test_everything_is_in_the_log(tmp_path, corpus):
     board = TensorBoardLogger(str(tmp_path), name="n", default_hp_metric=False)
     table = CSVLogger(str(tmp_path), name="n", version=board.version)
@@ -353,7 +363,8 @@ def test_a_checkpoint_can_be_validated(tmp_path, corpus):
 def test_validation_alone_edits_too(tmp_path, corpus):
     module = tiny.tuner()
     edit = KnowledgeEdit(tiny.memit(corpus, str(tmp_path / "moments")))
-    tiny.trainer(str(tmp_path), [edit, EditRetentionCallback()]).validate(module, datamodule=tiny.data(), verbose=False)
+    trainer = tiny.trainer(str(tmp_path), [edit, EditRetentionCallback()], logger=CSVLogger(str(tmp_path)))
+    trainer.validate(module, datamodule=tiny.data(), verbose=False)
     assert module.delta.layers == (1, 2)
     module.delta.revert(module.language_model)
     assert_same_weights(module.language_model, tiny.llama())

@@ -12,6 +12,7 @@ from edit_lit.editors.closed_form.key_covariance import Spectrum
 from edit_lit.editors.closed_form.null_space import BelowShare, BelowValue, BeyondRank, NullSpace
 from edit_lit.editors.closed_form.preconditioners import Identity, InverseCovariance
 from edit_lit.editors.closed_form.solver import solve_update
+from edit_lit.errors import ConfigError
 
 N, D = 24, 7
 EYE = torch.eye(N, dtype=torch.float64)
@@ -84,7 +85,7 @@ def test_equal_keys_without_epsilon_get_the_least_squares_solution():
 
 
 @pytest.mark.parametrize("damping", [0.0, 0.7])
-def test_committed_batches_equal_the_dense_solve_over_all_keys(moment, damping):
+def test_accumulated_batches_equal_the_dense_solve_over_all_keys(moment, damping):
     """MEMIT sequential (γ = 0) and ENCORE: (λC + γI + Σ KₚKₚᵀ + KKᵀ) X = K."""
     matrix = Accumulated(InverseCovariance(Spectrum.of(moment, 1), 3.0, damping=damping))
     past = torch.zeros(N, N, dtype=torch.float64)
@@ -146,11 +147,38 @@ def test_either_side_of_the_projector_gives_the_same(moment, rank):
 
 
 def test_thresholds_count_directions():
-    values = torch.tensor([0.0, 0.01, 0.02, 0.5, 2.0], dtype=torch.float64)
+    values = torch.tensor([0.001, 0.01, 0.02, 0.5, 2.0], dtype=torch.float64)
     assert BelowValue(0.02).free(values) == 2
     assert BelowShare(0.1).free(values) == 3
+    assert BelowShare(0.01).free(values) == 2  # a value at the threshold is not below it
     assert BeyondRank(2).free(values) == 3
     assert BeyondRank(9).free(values) == 0
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+def test_relative_thresholds_do_not_depend_on_the_scale_of_the_keys(scale):
+    values = scale * torch.tensor([1e-12, 1e-6, 1e-3, 1.0], dtype=torch.float64)
+    assert BelowShare(1e-5).free(values) == 2
+    assert BeyondRank(9).free(values) == 1
+    assert InverseCovariance(Spectrum(values, torch.eye(4, dtype=torch.float64), 1), 3.0).unresolved == 1
+
+
+@pytest.mark.parametrize("preserved", [3, 12, 21])
+def test_the_null_space_keeps_the_smaller_set_of_eigenvectors(moment, preserved):
+    matrix = NullSpace(Spectrum.of(moment, 1), BeyondRank(preserved), 2.0)
+    assert matrix.free == N - preserved
+    kept = [part for part in vars(matrix).values() if isinstance(part, torch.Tensor)]
+    assert sum(part.numel() for part in kept) == N * min(preserved, N - preserved)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_equal_keys_are_told_at_any_length(scale):
+    """A pivot is rounding against the largest one, whatever the keys' length."""
+    keys, residuals = scale * randn(N, 2), randn(D, 3, seed=1)
+    for gap, expected in ((1e-9, residuals[:, :2].mean(1)), (1e-3, residuals[:, 1])):
+        chosen = keys[:, [0, 0, 1]] + gap * scale * randn(N, 3, seed=2)
+        update = dense(solve_update(Identity(), chosen, residuals, epsilon=0.0))
+        close(update @ chosen[:, 1], expected, 1e-6)
 
 
 def test_prune_replaces_the_large_singular_values_by_their_logarithm():
@@ -174,6 +202,49 @@ def test_rect_keeps_the_entries_that_change_most():
     assert change[kept != 0].min() > change[kept == 0].max()
     assert torch.equal(kept[kept != 0], update.dense()[kept != 0])
     assert RECT(keep=1.0).of_step(update, weight) is update
+
+
+def test_rect_counts_a_change_of_a_zero_weight_against_a_small_constant():
+    """1e-7 on a weight of 0 is ten times the public code's 1e-8; with it the entry ranks between 4 and 12 times."""
+    weight = torch.tensor([[0.0, 1.0, 1.0, 1e-8]], dtype=torch.float64)
+    update = Dense(torch.tensor([[1e-7, 12.0, 4.0, 1e-7]], dtype=torch.float64))
+    kept = [RECT(share).of_step(update, weight).dense()[0].ne(0).tolist() for share in (0.25, 0.5, 0.75)]
+    assert kept == [[False, True, False, False], [True, True, False, False], [True, True, False, True]]
+
+
+def test_sphere_leaves_a_neuron_without_weights_out():
+    weight, update = randn(D, N), Dense(randn(D, N, seed=1))
+    more = torch.cat([weight, torch.zeros(2, N, dtype=torch.float64)])
+    wide = Dense(torch.cat([update.matrix, randn(2, N, seed=2)]))
+    found = SPHERE(0.8, 0.6).of_step(wide, more).dense()
+    assert found.isfinite().all()
+    close(found[:D], SPHERE(0.8, 0.6).of_step(update, weight).dense())
+    short = SPHERE(0.8, 0.6).of_step(update, 1e-3 * weight).dense()
+    close(short, SPHERE(0.8, 0.6).of_step(update, weight).dense())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: RECT(keep=0.0), "constraint.keep is 0.0"),
+        (lambda: RECT(keep=1.5), "constraint.keep is 1.5"),
+        (lambda: PRUNE(base=1.0), "constraint.base is 1.0"),
+        (lambda: SPHERE(alpha=0.0), "constraint.alpha is 0.0"),
+        (lambda: SPHERE(alpha=1.5), "constraint.alpha is 1.5"),
+        (lambda: SPHERE(energy=0.0), "constraint.energy is 0.0"),
+        (lambda: SPHERE(energy=1.5), "constraint.energy is 1.5"),
+        (lambda: BelowShare(1.0), "null_space.share is 1.0; it must lie between 5e-09.*and 1"),
+        (lambda: BelowShare(1.5), "null_space.share is 1.5"),
+        (lambda: BeyondRank(0), "null_space.rank is 0"),
+    ],
+)
+def test_options_out_of_their_range_are_refused(make, message):
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
+def test_options_at_the_end_of_their_range_are_taken():
+    assert (RECT(keep=1.0).keep, SPHERE(1.0, 1.0).alpha, BeyondRank(1).rank) == (1.0, 1.0, 1)
 
 
 def test_sphere_takes_the_leading_directions_out():

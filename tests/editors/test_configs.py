@@ -34,7 +34,7 @@ def parsed(*paths):
 def built(config):
     parser = ArgumentParser()
     parser.add_subclass_arguments(editors.Editor, "editor")
-    return parser.instantiate_classes(parser.parse_object({"editor": config.edit.editor})).editor
+    return parser.instantiate(parser.parse_object({"editor": config.edit.editor})).editor
 
 
 def leaves(tree, name=""):
@@ -65,7 +65,7 @@ def test_the_short_names_of_all_editors_have_an_overlay():
     assert names == {name for name in classes if issubclass(getattr(editors, name), editors.Editor)} - {"Editor"}
 
 
-@pytest.mark.parametrize(("model", "editor"), product(MODELS[:2], EDITORS), ids=lambda path: path.stem)
+@pytest.mark.parametrize(("model", "editor"), list(product(MODELS[:2], EDITORS)), ids=lambda path: path.stem)
 def test_a_model_and_an_editor_compose(model, editor):
     config = parsed(model, editor)
     assert (

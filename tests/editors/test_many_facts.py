@@ -40,7 +40,7 @@ def projector(preserved):
     return EYE - VECTORS[:, -preserved:] @ VECTORS[:, -preserved:].T
 
 
-def committed(base, *sizes):
+def accumulated(base, *sizes):
     matrix = Accumulated(base)
     for number, size in enumerate(sizes):
         matrix.accumulate(randn(N, size, seed=30 + number))
@@ -64,12 +64,15 @@ PRECONDITIONERS = {
     "damping": lambda: (InverseCovariance(SPECTRUM, 3.0, damping=0.7), DAMPED),
     "most directions free": lambda: (NullSpace(SPECTRUM, BeyondRank(3), 2.0), projector(3) / 2),
     "few directions free": lambda: (NullSpace(SPECTRUM, BeyondRank(9), 2.0), projector(9) / 2),
-    "some committed": lambda: (committed(InverseCovariance(SPECTRUM, 3.0, damping=0.7), 4), after(DAMPED, 4)),
-    "many committed": lambda: (
-        committed(InverseCovariance(SPECTRUM, 3.0, damping=0.7), *[5] * 8),
+    "some accumulated": lambda: (accumulated(InverseCovariance(SPECTRUM, 3.0, damping=0.7), 4), after(DAMPED, 4)),
+    "many accumulated": lambda: (
+        accumulated(InverseCovariance(SPECTRUM, 3.0, damping=0.7), *[5] * 8),
         after(DAMPED, *[5] * 8),
     ),
-    "many at once": lambda: (committed(NullSpace(SPECTRUM, BeyondRank(3), 2.0), 40, 3), after(projector(3) / 2, 40, 3)),
+    "many at once": lambda: (
+        accumulated(NullSpace(SPECTRUM, BeyondRank(3), 2.0), 40, 3),
+        after(projector(3) / 2, 40, 3),
+    ),
 }
 
 
@@ -94,7 +97,7 @@ def test_keys_that_depend_on_each_other_get_the_least_squares_solution(facts):
 
 
 @pytest.mark.parametrize("size", [5, 40])
-def test_what_is_committed_takes_as_much_memory_as_a_matrix_however_much_it_is(size):
+def test_what_is_accumulated_takes_as_much_memory_as_a_matrix_however_much_it_is(size):
     matrix = Accumulated(InverseCovariance(SPECTRUM, 3.0))
     keys = randn(N, 4000, seed=4)
     held = []
@@ -160,7 +163,7 @@ def test_the_smallest_form_keeps_numbers_and_type():
     torch.testing.assert_close(added(wide, thin).dense(), wide.dense() + thin.dense())
 
 
-def test_health_counts_all_facts_and_names_a_few():
+def test_diagnostics_count_all_facts_and_names_a_few():
     made = small.requests(42)
     ones = torch.ones(42)
     diagnostics = Diagnostics({1: 1.0})

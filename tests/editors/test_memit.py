@@ -135,7 +135,7 @@ def test_memit_equals_full_passes_and_dense_systems(make, corpus, tmp_path):
         assert (update.dense() - dense).norm() / dense.norm() < 1e-5
 
 
-def test_the_edit_is_deterministic_raises_the_targets_and_notes_its_health(corpus, tmp_path):
+def test_the_edit_is_deterministic_raises_the_targets_and_notes_its_diagnostics(corpus, tmp_path):
     language_model, made = tiny.llama(), tiny.requests()
     values = TargetValues(steps=25, clamp=30.0, weight_decay=1e-3)
     editor = tiny.memit(corpus, str(tmp_path), target_values=values)

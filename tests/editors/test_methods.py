@@ -26,6 +26,7 @@ from edit_lit.editors import (
     MEMITSequential,
     Schedule,
 )
+from edit_lit.editors.base.constraints import PRUNE, RECT
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
 from edit_lit.editors.targets.search import find_target_values
 from edit_lit.language_model.modes import frozen
@@ -152,6 +153,40 @@ def test_memit_sequential_alphaedit_and_encore_equal_their_dense_loops(parts, fa
         expected = sequential_systems(language_model, editor, made, size, system)
         for update, dense in zip(editor.edit(language_model, made).updates.values(), expected, strict=True):
             assert (update.dense() - dense).norm() < 1e-5 * dense.norm()
+
+
+def test_a_constraint_on_the_sum_limits_what_an_editor_writes(parts):
+    """PRUNE leaves the batches as they are and shrinks their sum against the unedited weight."""
+    language_model, made, options = small.model("llama"), small.requests(4), ([1], 0.2, 0.1)
+    schedule = Schedule(batch_size=2)
+    (free,) = MEMITSequential(*options, schedule=schedule, **parts).edit(language_model, made).updates.values()
+    limited = MEMITSequential(*options, constraint=PRUNE(), schedule=schedule, **parts)
+    (pruned,) = limited.edit(language_model, made).updates.values()
+    largest = torch.linalg.svdvals(linear(language_model, 1))[0]
+    left, values, right = torch.linalg.svd(free.dense(), full_matrices=False)
+    assert values[0] > 1.5 * largest
+    shrunk = torch.where(values > largest, largest + (values / largest).log(), values)
+    torch.testing.assert_close(pruned.dense(), left @ shrunk.diag() @ right, rtol=1e-4, atol=1e-5)
+
+
+def test_a_constraint_on_the_step_limits_each_batch(parts):
+    """RECT drops three quarters of the entries of each batch, and the next batch starts from what is left."""
+    language_model, made, options = small.model("llama"), small.requests(4), ([1], 0.2, 0.1)
+    weight = language_model.output_projection(1).weight
+    original = weight.detach().clone()
+    total = torch.zeros_like(original)
+    for batch in (made[:2], made[2:]):
+        (free,) = MEMIT(*options, **parts).edit(language_model, batch).updates.values()
+        change = (free.dense() / weight.detach()).abs()
+        step = torch.where(change >= change.flatten().sort(descending=True).values[change.numel() // 4 - 1], 1.0, 0.0)
+        total += step * free.dense()
+        with torch.no_grad():
+            weight.copy_(original + total)
+    with torch.no_grad():
+        weight.copy_(original)
+    limited = MEMIT(*options, constraint=RECT(keep=0.25), schedule=Schedule(batch_size=2), **parts)
+    (kept,) = limited.edit(language_model, made).updates.values()
+    torch.testing.assert_close(kept.dense(), total, rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_is_what_its_facts_are_one_by_one():

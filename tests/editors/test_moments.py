@@ -5,6 +5,7 @@ import tiny
 import torch
 
 from edit_lit.editors import KeyCovariance
+from edit_lit.files import default_cache_dir
 from edit_lit.language_model.hooks import recorded_input
 from edit_lit.records import TextLines
 
@@ -83,3 +84,13 @@ def test_an_empty_corpus_is_refused(tmp_path):
         key_covariance(str(tmp_path / "empty.txt"), tmp_path).spectra(tiny.llama(), [1])
     with pytest.raises(ValueError, match="is not a file"):
         TextLines(str(tmp_path / "absent.txt"))
+
+
+def test_files_are_kept_in_the_given_folder_or_the_users_cache(corpus, tmp_path):
+    language_model, own = tiny.llama(), tmp_path / "own"
+    key_covariance(corpus, own).spectra(language_model, [1])
+    assert [path.name for path in own.rglob("*.safetensors")] == ["layer_1.safetensors"]
+    assert not default_cache_dir().exists()
+    KeyCovariance(TextLines(corpus)).spectra(language_model, [1])
+    (kept,) = default_cache_dir().rglob("*.safetensors")
+    assert kept.parents[1] == default_cache_dir() / "key_covariance"

@@ -12,6 +12,7 @@ import torch
 from edit_lit.activations.token_rows import prompt_rows
 from edit_lit.editors import MEMIT, Schedule
 from edit_lit.editors.targets.perplexity import target_perplexity
+from edit_lit.errors import ConfigError
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def parts(key_covariance):
     return {"target_values": small.values(), "contexts": small.contexts(), "key_covariance": key_covariance}
 
 
-def test_batches_without_commit_and_a_second_pass_start_from_the_edited_model(parts):
+def test_batches_that_accumulate_nothing_and_a_second_pass_start_from_the_edited_model(parts):
     """Writing again, and writing the next batch, are what editing the edited model is."""
     language_model, made = small.model("llama"), small.requests()
     options = {"covariance_weight": 0.1, "ridge": 0.1}
@@ -61,6 +62,37 @@ def test_paraphrases_are_written_as_requests_of_their_own():
         Schedule(paraphrases=3).batches(made)
     with pytest.raises(ValueError, match="does not name the subject"):
         Schedule(paraphrases=1).batches([replace(made[0], paraphrases=("the town is in the",))])
+
+
+def test_a_paraphrase_is_a_request_with_a_name_of_its_own_and_none_to_write_beside_it():
+    (made,) = small.requests(1)
+    said = replace(made, subject="Oslo", paraphrases=("near Oslo , Oslo is in the", "Oslo lies"))
+    ((_, first, second),) = Schedule(paraphrases=2).batches([said])
+    assert (first.prompt, second.prompt) == ("near Oslo , {} is in the", "{} lies")
+    assert (first.id, second.id) == ("0, paraphrase 1", "0, paraphrase 2")
+    assert first.paraphrases == second.paraphrases == ()
+    ((_, unnamed),) = Schedule(paraphrases=1).batches([replace(said, id="")])
+    assert unnamed.id == "?, paraphrase 1"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "schedule.batch_size is 0; it must be at least 1"),
+        ({"passes": 0}, "schedule.passes is 0; it must be at least 1"),
+        ({"paraphrases": -1}, "schedule.paraphrases is -1; it must be 0 or more"),
+    ],
+)
+def test_options_out_of_their_range_are_refused(options, message):
+    with pytest.raises(ConfigError, match=message):
+        Schedule(**options)
+
+
+def test_a_gap_without_a_second_pass_warns_where_it_was_set():
+    with pytest.warns(UserWarning, match="stop_gap has no effect with one pass. Raise schedule.passes") as caught:
+        Schedule(stop_gap=1.0)
+    assert caught[0].filename == __file__
+    Schedule(passes=2, stop_gap=1.0)
 
 
 def test_facts_of_one_subject_take_turns():

@@ -149,6 +149,20 @@ def test_anchored_values_move_in_few_dimensions():
     assert (free != 0).all()
 
 
+def test_a_warm_start_goes_on_from_the_first_descent_and_a_cold_one_from_zero():
+    """Adam's first update moves every free dimension by its learning rate, which shows where the descent began."""
+    language_model, lr = small.model("llama"), 0.5
+    origin = small.readings(language_model, small.requests(), 2).values
+    first = small.optimised(language_model, small.values(steps=5), BlockOutput()).values - origin
+    for warm in (False, True):
+        anchor = Anchor(share=0.25, first_steps=5, warm_start=warm)
+        moved = small.optimised(language_model, small.values(anchor=anchor, steps=2), BlockOutput()).values - origin
+        free = moved.abs() > 1e-12
+        assert (free.sum(1) == 4).all()
+        update = (moved - first if warm else moved)[free].abs()
+        torch.testing.assert_close(update, torch.full_like(update, lr), rtol=1e-4, atol=0)
+
+
 @pytest.mark.parametrize("hook_point", [BlockOutput(), MLPOutput()])
 def test_anchored_norms_are_the_usual_ones_or_the_fact_is_given_up(hook_point):
     language_model, made = small.model("llama"), small.requests()

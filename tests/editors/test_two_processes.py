@@ -7,6 +7,7 @@ import socket
 import small
 import torch
 import torch.multiprocessing as mp
+from threads import set_threads
 
 from edit_lit.deltas import Delta
 from edit_lit.editors import PMET, AlphaEdit, BeyondRank, KeyCovariance, LocFTBF, Schedule
@@ -14,7 +15,7 @@ from edit_lit.records import TextLines
 
 
 def edit(rank: int, processes: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
+    set_threads()
     if processes > 1:
         torch.distributed.init_process_group(
             "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=processes

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import pytest
-
 from edit_lit.facts.conflicts import find_conflicts, warn_of_conflicts
 from edit_lit.facts.request import EditRequest
 
@@ -26,10 +24,11 @@ def test_every_kind_is_found():
     assert [request.id for request in found.unchanged] == ["4"]
 
 
-def test_warning_names_the_requests():
-    with pytest.warns(UserWarning, match="different objects") as caught:
-        warn_of_conflicts(REQUESTS)
+def test_warning_names_the_requests(recwarn):
+    warn_of_conflicts(REQUESTS)
+    caught = list(recwarn)
     assert len(caught) == 3
+    assert "different objects" in str(caught[0].message)
     assert "edit request 0 (subject 'Ann') → 'Rome' and edit request 1" in str(caught[0].message)
 
 

@@ -77,7 +77,7 @@ def test_a_kind_that_nobody_asks_has_no_score():
 
 
 @pytest.mark.parametrize("rule", [Rule.PROB, Rule.EXACT, Rule.FIRST])
-def test_fates_equal_a_plain_loop(rule):
+def test_transition_counts_equal_a_plain_loop(rule):
     before, now = random_outcomes(1), random_outcomes(2)
     counts = {"stable": 0, "erased": 0, "emergent": 0, "impossible": 0, "reverted": 0, "displaced": 0}
     for row in range(len(before)):
@@ -109,6 +109,22 @@ def test_probability_and_margin_of_the_rewrite_prompts():
     assert margin(outcomes) == pytest.approx(sum(kept) / len(kept))
 
 
+def test_what_is_no_more_likely_than_the_alternative_fails():
+    outcomes = random_outcomes(1)
+    outcomes.nll[0] = 0.5
+    assert success(outcomes, Rule.PROB)[0] == 0
+    assert success(outcomes, Rule.PROB).dtype == outcomes.nll.dtype
+
+
+def test_a_fact_without_an_alternative_is_in_no_class_at_either_end():
+    before, now = random_outcomes(1), random_outcomes(2)
+    rows = [row for row in range(len(now)) if KINDS[now.kind[row]] is Kind.REWRITE]
+    before.nll[rows[1], 1] = now.nll[rows[2], 1] = math.nan
+    kept = [row for row in rows if not (before.nll[row].isnan().any() or now.nll[row].isnan().any())]
+    assert len(kept) < len(rows) - 1
+    assert transition_counts(before, now, Rule.PROB).total == len(kept)
+
+
 def test_small_statistics():
     assert harmonic_mean([1, 0.5]) == pytest.approx(2 / 3)
     assert harmonic_mean([1, 0]) == 0
@@ -118,6 +134,10 @@ def test_small_statistics():
     assert all(math.isnan(bound) for bound in wilson_interval(0, 0))
     assert half_life([0, 10, 20, 30], [1, 0.6, 0.5, 0.7]) == 20
     assert half_life([0, 10], [1, 0.51]) is None
+    with pytest.raises(ValueError, match="shorter"):
+        half_life([0, 10], [1])
+    assert wilson_interval(10, 10) == pytest.approx((0.7225, 1), abs=1e-4)
+    assert all(wilson_interval(trials, trials)[1] <= 1 for trials in range(1, 200))
 
 
 def test_a_point_of_the_curve_names_every_number_by_its_rule():
@@ -131,3 +151,10 @@ def test_a_point_of_the_curve_names_every_number_by_its_rule():
     total = point["retention/reverted/exact"] + point["retention/displaced/exact"]
     assert total == pytest.approx(point["retention/erased/exact"])
     assert not any(math.isnan(value) for value in point.values())
+    assert point["edit/target_prob"] == target_probability(now)
+    assert point["edit/margin"] == margin(now)
+    kinds = ("efficacy", "generalization", "specificity", "portability", "score")
+    classes = ("efr", "stable", "erased", "emergent", "impossible", "reverted", "displaced", "edited", "intrinsic")
+    expected = {f"edit/{name}/{rule}" for name in kinds for rule in ("prob", "exact", "first", "token")}
+    expected |= {f"retention/{name}/{rule}" for name in classes for rule in ("prob", "exact", "first")}
+    assert set(point) == expected | {"edit/target_prob", "edit/margin"}

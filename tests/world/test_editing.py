@@ -29,6 +29,10 @@ ENOUGH_STEPS = 200  # by then the task is learnt; the rest of the run is left to
 BATCH_SIZE = 16
 LR = 8e-4
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:You defined a `validation_step` but have no `val_dataloader`:UserWarning"
+)
+
 
 @pytest.fixture(scope="module")
 def memit(tmp_path_factory) -> MEMIT:
@@ -48,7 +52,7 @@ def scores(language_model, requests, pool: Pool = Pool.EDITED, rule: Rule = Rule
 
 def relative_sizes(language_model, delta: Delta) -> list[float]:
     parameters = dict(language_model.model.named_parameters())
-    return [update.norm() / float(parameters[name].norm()) for name, update in delta.updates.items()]
+    return [update.norm() / float(parameters[name].detach().norm()) for name, update in delta.updates.items()]
 
 
 def fine_tune(language_model, edits, n_steps: int) -> float:

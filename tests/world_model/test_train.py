@@ -45,6 +45,7 @@ def test_the_loss_is_the_weighted_mean_of_one_document_at_a_time():
     assert float(loss.detach()) == pytest.approx(total / weight, rel=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore:You defined a `validation_step` but have no `val_dataloader`:UserWarning")
 def test_two_trainings_write_the_same_model_and_leave_the_input_embedding_alone(tmp_path):
     models = []
     for name in ("first", "second"):

@@ -11,6 +11,9 @@ from torch import Tensor
 from edit_lit.deltas.updates import Dense, LowRank, Update
 from edit_lit.errors import ConfigError
 
+ENERGY_TOLERANCE = 1e-10
+"""How far a share of energy may fall short of what is asked for, so that its last rounding decides nothing."""
+
 
 class UpdateConstraint:
     """Limits the updates of one weight; a subclass overrides one of the two limits, or both.
@@ -115,7 +118,7 @@ class SPHERE(UpdateConstraint):
         neurons_DN = weight / weight.norm(dim=1, keepdim=True).clamp(min=1e-8)
         _, values, directions = torch.linalg.svd(neurons_DN, full_matrices=False)
         energy = values.square().cumsum(0) / values.square().sum()
-        leading_NR = directions[: int((energy <= self.energy).sum()) + 1].T
+        leading_NR = directions[: int((energy < self.energy - ENERGY_TOLERANCE).sum()) + 1].T
         if isinstance(update, LowRank):
             along = leading_NR @ (leading_NR.T @ update.right.double())
             return LowRank(update.left, update.right.double() - self.alpha * along)

@@ -1,4 +1,4 @@
-"""A preconditioner with the keys of earlier batches accumulated into it, so that their values stay where they are.
+"""A preconditioner that accumulates the keys of earlier batches, so that later updates preserve their values.
 
 Shape legend: N size of the MLP, B facts, Z accumulated facts.
 """
@@ -13,14 +13,14 @@ from edit_lit.editors.closed_form.solver import condensed, system
 
 
 class Accumulated(Preconditioner):
-    """A after keys were committed to it, A − Z Zᵀ: later updates leave those keys' values alone.
+    """A preconditioner A with keys accumulated into it, A − Z Zᵀ: later updates preserve those keys' values.
 
-    Committing keys K replaces A by A − AK (I + KᵀAK)⁻¹ KᵀA, which is (A⁻¹ + KKᵀ)⁻¹ by Woodbury's identity. With
+    Accumulating keys K replaces A by A − AK (I + KᵀAK)⁻¹ KᵀA, which is (A⁻¹ + KKᵀ)⁻¹ by Woodbury's identity. With
     I + KᵀAK = GGᵀ that appends the columns of AKG⁻ᵀ to Z. Once Z is wider than tall, they are taken from A itself
     instead, an N × N matrix from then on: neither memory nor the time that a batch takes grows any further.
 
     Args:
-        base: A before anything was committed.
+        base: A before anything was accumulated.
     """
 
     def __init__(self, base: Preconditioner) -> None:
@@ -38,7 +38,7 @@ class Accumulated(Preconditioner):
         return product_NB - self._factor_NZ @ (self._factor_NZ.T @ keys_NB)
 
     def accumulate(self, keys_NB: Tensor) -> None:
-        """Protect the values of some keys from all later updates."""
+        """Preserve the values of some keys, [N, B], in all later updates."""
         keys_NB = keys_NB.double()
         keys_NB, _ = condensed(keys_NB, keys_NB[:0])
         preconditioned_NB = self @ keys_NB
@@ -56,3 +56,8 @@ class Accumulated(Preconditioner):
     def condition(self) -> float:
         """That of the base."""
         return self.base.condition
+
+    @property
+    def unresolved(self) -> int:
+        """That of the base."""
+        return self.base.unresolved

@@ -29,7 +29,7 @@ from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
 from edit_lit.editors.closed_form.accumulated import Accumulated
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
-from edit_lit.editors.closed_form.preconditioners import Preconditioner
+from edit_lit.editors.closed_form.preconditioners import Preconditioner, warn_of_unresolved_directions
 from edit_lit.editors.closed_form.solver import solve_update
 from edit_lit.editors.closed_form.tokenized import TokenizedBatch
 from edit_lit.editors.targets.options import TargetValues
@@ -147,6 +147,7 @@ class ClosedFormEditor(Editor):
         with frozen(language_model.model):
             contexts = distributed.from_first_process(self.contexts.load(language_model))
             preconditioners = self.preconditioners(language_model, layers, provenance)
+            warn_of_unresolved_directions(preconditioners)
             diagnostics = Diagnostics({layer: matrix.condition for layer, matrix in preconditioners.items()})
             if self.accumulates:
                 preconditioners = {layer: Accumulated(matrix) for layer, matrix in preconditioners.items()}

@@ -1,4 +1,4 @@
-"""The null space of preserved keys: the directions in which a weight may change without their noticing.
+"""The null space of preserved keys: directions in which a weight changes without changing their values.
 
 Shape legend: N size of the MLP, B facts, R directions kept in the factor.
 """
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from edit_lit.editors.closed_form.key_covariance import Spectrum
+from edit_lit.editors.closed_form.key_covariance import RESOLUTION, Spectrum
 from edit_lit.editors.closed_form.preconditioners import Preconditioner
 from edit_lit.errors import ConfigError
 
@@ -46,14 +46,17 @@ class BelowShare(NullSpaceRule):
     """Eigenvalues below a share of the largest one, which means the same for every model.
 
     Args:
-        share: The share.
+        share: The share; at least ``RESOLUTION``, below which eigenvalues are rounding.
     """
 
     share: float = 1e-4
 
     def __post_init__(self) -> None:
-        if not 0 < self.share < 1:
-            raise ConfigError(f"null_space.share is {self.share}; it must lie between 0 and 1.")
+        if not RESOLUTION <= self.share < 1:
+            raise ConfigError(
+                f"null_space.share is {self.share}; it must lie between {RESOLUTION}, below which eigenvalues are "
+                "rounding, and 1."
+            )
 
     def free(self, values_N: Tensor) -> int:
         """Count the eigenvalues below that share."""
@@ -64,8 +67,11 @@ class BelowShare(NullSpaceRule):
 class BeyondRank(NullSpaceRule):
     """All but a fixed number of leading directions.
 
+    Directions that the corpus does not use at all are free whatever the rank: which of them are the leading ones is
+    rounding.
+
     Args:
-        rank: How many directions are preserved.
+        rank: How many directions are preserved, at most.
     """
 
     rank: int = 64
@@ -75,15 +81,16 @@ class BeyondRank(NullSpaceRule):
             raise ConfigError(f"null_space.rank is {self.rank}; preserve at least 1 direction.")
 
     def free(self, values_N: Tensor) -> int:
-        """What is left beyond the rank."""
-        return max(len(values_N) - self.rank, 0)
+        """Count what is left beyond the rank, or what the corpus does not use if that is more."""
+        unused = int((values_N < RESOLUTION * values_N[-1]).sum())
+        return max(len(values_N) - self.rank, unused)
 
 
 class NullSpace(Preconditioner):
     """A = P / l2, with P = I − U₁U₁ᵀ the projector onto the null space of C (AlphaEdit, arXiv 2410.02355).
 
     U₁ are the eigenvectors outside the null space. Whichever of the two sets of eigenvectors is smaller is kept;
-    ``free`` and ``share`` say how many directions belong to the null space, and what part of all that is.
+    ``free`` says how many directions belong to the null space.
 
     Args:
         spectrum: Eigendecomposition of C.
@@ -95,7 +102,6 @@ class NullSpace(Preconditioner):
         size = len(spectrum.values)
         self.l2 = l2
         self.free = rule.free(spectrum.values)
-        self.share = self.free / size
         self._keeps_free = self.free <= size - self.free
         # A copy, so that the other eigenvectors can be let go.
         kept = slice(0, self.free) if self._keeps_free else slice(self.free, size)

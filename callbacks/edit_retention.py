@@ -1,24 +1,25 @@
-"""Watching edits through fine-tuning."""
+"""Watching edits through fine-tuning with Lightning."""
 
 from __future__ import annotations
 
-import time
-import warnings
+import logging
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 
 from edit_lit import distributed
 from edit_lit.data_module import EditDataModule
 from edit_lit.errors import ConfigError
-from edit_lit.facts.request import EditRequest, requests_hash
-from edit_lit.fine_tuner import FineTuner
-from edit_lit.measures.curve import BEFORE_EDIT, curve_point
-from edit_lit.measures.outcome_files import FOLDER, copy_probes, read_probes, write_probe
-from edit_lit.measures.outcomes import Outcomes, Pool
-from edit_lit.measures.probe import Probe
+from edit_lit.facts.request import EditRequest
+from edit_lit.fine_tuner import FineTuner, as_fine_tuner
+from edit_lit.measures.curve import Point
+from edit_lit.measures.outcomes import Pool
+from edit_lit.measures.retention import ProbeSteps, Retention
+
+log = logging.getLogger(__name__)
 
 _LAYOUT = {
     "edits": {
@@ -38,7 +39,14 @@ class EditRetentionCallback(L.Callback):
 
     The unedited model is probed once; the baseline is taken right before the first training step; then come
     every N steps and the last one. Raw outcomes go to ``retention.parquet`` in the run's folder, scores to all
-    loggers.
+    loggers. List it after ``KnowledgeEdit``.
+
+    Every score of the last probe can be monitored, such as
+    ``EarlyStopping("retention/edited/exact", mode="max", stopping_threshold=…)`` or
+    ``ModelCheckpoint(monitor="retention/edited/exact", mode="max")``, wherever they stand in the list of callbacks.
+    They look after a validation, after an epoch or, with ``every_n_train_steps``, after a step, and find what was
+    measured last. So let ``trainer.val_check_interval``, or ``every_n_train_steps``, be a multiple of
+    ``every_n_steps``; else the value is that of an earlier step.
 
     Args:
         every_n_steps: Optimizer steps between probes.
@@ -47,85 +55,88 @@ class EditRetentionCallback(L.Callback):
     """
 
     def __init__(self, every_n_steps: int = 50, early: bool = False, batch_tokens: int = 8192) -> None:
-        if every_n_steps < 1:
-            raise ConfigError(f"retention.every_n_steps is {every_n_steps}; it must be at least 1.")
+        # Made again when the model is known; here it refuses what it cannot do before any is loaded.
+        ProbeSteps(every_n_steps, early)
         self.every_n_steps = every_n_steps
         self.early = early
         self.batch_tokens = batch_tokens
-        self.probes: dict[Pool, Probe] = {}
-        self.baseline: dict[Pool, Outcomes] = {}
-        self.last_step = -1
-        self._folder = Path()
-        self._resumed_from: Path | None = None
+        self.retention: Retention | None = None
+        self._earlier: dict[int, Point] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Build the probes and ask the unedited model."""
-        assert isinstance(pl_module, FineTuner)
-        if stage != "fit" or self.probes:
+        """Ask the unedited model; the module applies the edit behind the callbacks' ``setup``."""
+        if stage != "fit" or self.retention is not None:
             return
-        self._folder = Path(trainer.log_dir or trainer.default_root_dir) / FOLDER
-        tokenizer = pl_module.language_model.tokenizer
-        for pool, requests in self._pools(trainer).items():
-            self.probes[pool] = Probe(requests, tokenizer, pool, self.batch_tokens)
-        pl_module.language_model.to(trainer.strategy.root_device)
-        if pl_module.delta is None:
-            self._record(BEFORE_EDIT, self._ask(pl_module))
+        fine_tuner = as_fine_tuner(pl_module)
+        self.retention = self._retention(trainer, fine_tuner)
+        if fine_tuner.configured and not fine_tuner.edit_pending:
+            log.warning("the model has been edited or tuned already, so what it knew before that is not recorded")
         else:
-            with pl_module.delta.reverted(pl_module.language_model.model):
-                self._record(BEFORE_EDIT, self._ask(pl_module))
+            fine_tuner.language_model.to(trainer.strategy.root_device)
+            self.retention.before_edit()
+
+    def _retention(self, trainer: L.Trainer, fine_tuner: FineTuner) -> Retention:
+        requests, intrinsic = _facts(trainer)
+        edits = fine_tuner.delta is not None
+        return Retention(
+            fine_tuner.language_model,
+            edited=requests if edits else (),
+            unedited=() if edits else requests,
+            intrinsic=intrinsic,
+            folder=Path(trainer.log_dir or trainer.default_root_dir),
+            every_n_steps=self.every_n_steps,
+            early=self.early,
+            batch_tokens=self.batch_tokens,
+        )
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Refuse to go on if the edit came after the questions to the unedited model.
+
+        Raises:
+            ConfigError: If ``KnowledgeEdit`` is listed behind this callback.
+        """
+        if as_fine_tuner(pl_module).delta is not None and Pool.UNEDITED in self._started.probes:
+            raise ConfigError(
+                "EditRetentionCallback is listed before KnowledgeEdit in the trainer's callbacks, so it took the facts "
+                "for unedited ones. List KnowledgeEdit first."
+            )
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Take the baseline, or continue the curve of the run that is resumed."""
+        """Take the baseline, or bring the curve of the run that is resumed to this run's loggers."""
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and distributed.rank() == 0:
                 logger.experiment.add_custom_scalars(_LAYOUT)
-        if self.baseline:
-            self._continue(trainer)
-            return
-        if trainer.global_step > 0:
-            warnings.warn(
-                "the checkpoint holds no baseline of the edits, so retention is measured against the state at "
-                f"step {trainer.global_step}.",
-                stacklevel=2,
-            )
-        self.probe(trainer, pl_module)
+        for step, point in self._earlier.items():
+            _to_loggers(trainer, point, step)
+        self._earlier = {}
+        if self._started.probes and not self._started.baseline:
+            self._probe(trainer)
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Probe if one is due; gradient accumulation calls this several times for each optimizer step."""
-        if trainer.global_step != self.last_step and self.is_due(trainer.global_step):
-            self.probe(trainer, pl_module)
+        if self._started.is_due(trainer.global_step):
+            self._probe(trainer)
+            self._to_monitors(pl_module)
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the last probe's scores to the callbacks that look behind a validation while fitting."""
+        if trainer.state.fn == TrainerFn.FITTING and not trainer.sanity_checking:
+            self._to_monitors(pl_module)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the last probe's scores to the callbacks that look behind an epoch; Lightning calls those later."""
+        self._to_monitors(pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Probe the last step; later hooks find the model already moved off its device."""
-        if trainer.global_step != self.last_step:
-            self.probe(trainer, pl_module)
-
-    def is_due(self, step: int) -> bool:
-        """Whether a step is probed for its number."""
-        power_of_two = step > 0 and step & (step - 1) == 0
-        return step % self.every_n_steps == 0 or (self.early and power_of_two and step < self.every_n_steps)
-
-    def probe(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Ask all pools now, record and log."""
-        assert isinstance(pl_module, FineTuner)
-        started = time.perf_counter()
-        outcomes = self._ask(pl_module)
-        seconds = time.perf_counter() - started
-        self.last_step = trainer.global_step
-        self.baseline = self.baseline or outcomes
-        self._record(self.last_step, outcomes)
-        _log(trainer, curve_point(self.baseline, outcomes) | {"probe/seconds": seconds}, self.last_step)
+        if self._started.is_due(trainer.global_step, last=True):
+            self._probe(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         """Baseline and position of the curve, as primitives and tensors."""
-        return {
-            "baseline": {str(pool): outcomes.tensors() for pool, outcomes in self.baseline.items()},
-            "facts": self._facts(),
-            "last_step": self.last_step,
-            "records": str(self._folder),
-        }
+        return self.retention.state_dict() if self.retention is not None else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the curve where a checkpoint left it.
@@ -133,57 +144,30 @@ class EditRetentionCallback(L.Callback):
         Raises:
             ConfigError: If the checkpoint's curve is of other facts than those of this run.
         """
-        facts = self._facts()
-        if state_dict["facts"] != facts:
-            pools = ", ".join(sorted(set(facts) | set(state_dict["facts"])))
-            raise ConfigError(
-                f"the checkpoint's curve is of other facts than this run's (pools {pools}). "
-                "Resume with the data.edits and data.intrinsic of that run."
-            )
-        self.baseline = {Pool(pool): Outcomes(**tensors) for pool, tensors in state_dict["baseline"].items()}
-        self.last_step = state_dict["last_step"]
-        self._resumed_from = Path(state_dict["records"])
+        # A validation of a checkpoint has no curve.
+        if self.retention is not None:
+            self._earlier = self.retention.load_state_dict(state_dict)
 
-    def _facts(self) -> dict[str, str]:
-        """A hash of each pool's facts."""
-        return {str(pool): requests_hash(probe.requests) for pool, probe in self.probes.items()}
+    @property
+    def _started(self) -> Retention:
+        assert self.retention is not None
+        return self.retention
 
-    def _pools(self, trainer: L.Trainer) -> dict[Pool, list[EditRequest]]:
-        datamodule = getattr(trainer, "datamodule", None)
-        if not isinstance(datamodule, EditDataModule):
-            return {}
-        edited = any(getattr(callback, "editor", None) is not None for callback in trainer.callbacks)  # type: ignore[attr-defined] # set by a connector
-        pools = {
-            Pool.EDITED if edited else Pool.UNEDITED: datamodule.requests,
-            Pool.INTRINSIC: datamodule.intrinsic_requests,
-        }
-        return {pool: requests for pool, requests in pools.items() if requests}
+    def _probe(self, trainer: L.Trainer) -> None:
+        _to_loggers(trainer, self._started.probe(trainer.global_step), trainer.global_step)
 
-    def _ask(self, fine_tuner: FineTuner) -> dict[Pool, Outcomes]:
-        return {pool: probe.run(fine_tuner.language_model) for pool, probe in self.probes.items()}
-
-    def _record(self, step: int, outcomes: dict[Pool, Outcomes]) -> None:
-        if distributed.rank() == 0 and outcomes:
-            write_probe(self._folder, step, outcomes, {pool: probe.requests for pool, probe in self.probes.items()})
-
-    def _continue(self, trainer: L.Trainer) -> None:
-        """Bring the earlier part of the curve into this run's records and loggers."""
-        if self._resumed_from is None or self._resumed_from == self._folder or distributed.rank() > 0:
-            return
-        copy_probes(self._resumed_from, self._folder, self.last_step)
-        earlier = read_probes(self._folder)
-        steps = sorted({step for of_pool in earlier.values() for step in of_pool if step != BEFORE_EDIT})
-        if not steps:
-            warnings.warn(
-                f"the records of the run that is resumed are not in {self._resumed_from} any more; "
-                "the curve starts at the resumed step.",
-                stacklevel=2,
-            )
-        for step in steps:
-            now = {pool: of_pool[step] for pool, of_pool in earlier.items() if step in of_pool}
-            _log(trainer, curve_point(self.baseline, now), step)
+    def _to_monitors(self, pl_module: L.LightningModule) -> None:
+        # The loggers have the point under its own step already. All processes measured the same, so that the largest
+        # value is the value itself, where a mean would round.
+        pl_module.log_dict(self._started.latest, logger=False, reduce_fx="max", sync_dist=True, batch_size=1)
 
 
-def _log(trainer: L.Trainer, point: dict[str, float], step: int) -> None:
+def _facts(trainer: L.Trainer) -> tuple[list[EditRequest], list[EditRequest]]:
+    """The facts to edit and those to leave alone; none without the data module that knows them."""
+    datamodule = getattr(trainer, "datamodule", None)
+    return (datamodule.requests, datamodule.intrinsic_requests) if isinstance(datamodule, EditDataModule) else ([], [])
+
+
+def _to_loggers(trainer: L.Trainer, point: Point, step: int) -> None:
     for logger in trainer.loggers:
         logger.log_metrics(point, step=step)

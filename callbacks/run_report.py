@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from argparse import Namespace
 from pathlib import Path
 from typing import Literal
 
@@ -24,13 +24,14 @@ from edit_lit.reports.table import HEADER, Row, run_table
 class RunReport(L.Callback):
     """Prints the table, writes ``report/`` and completes the TensorBoard log when training ends.
 
+    TensorBoard's row of hyper-parameters has those that its logger was given with ``log_hyperparams``.
+
     Args:
         rule: The success rule of the figure and of the half-life.
     """
 
     def __init__(self, rule: Literal["prob", "exact", "first"] = "exact") -> None:
         self.rule = Rule(rule)
-        self.options: Mapping[str, str | int | float | bool] = {}
         self._run: Run | None = None
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -64,7 +65,9 @@ class RunReport(L.Callback):
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.experiment.add_figure("decay", decay_figure(run, self.rule), trainer.global_step)
-                logger.log_hyperparams(dict(self.options), {f"hp/{name}": value for name, value in final.items()})
+                # The logger has them from the command line, or from a module's `save_hyperparameters`.
+                options = dict(vars(logger.hparams) if isinstance(logger.hparams, Namespace) else logger.hparams)
+                logger.log_hyperparams(options, {f"hp/{name}": value for name, value in final.items()})
 
 
 def print_table(title: str, header: Row, rows: list[Row]) -> None:

@@ -1,28 +1,30 @@
-"""The command line: ``fit`` and ``validate`` by Lightning, ``edit`` and ``report`` beside them."""
+"""The command line: Lightning's ``fit`` and ``validate``, and ``edit``, ``report`` and ``merge`` beside them."""
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-from jsonargparse import ArgumentParser
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 import edit_lit.editors
 import edit_lit.facts
 import edit_lit.tasks
 import edit_lit.tuning
-import edit_lit.world  # noqa: F401 - classes answer to their short names once they are imported
+import edit_lit.world
 from callbacks import EditRetentionCallback, KnowledgeEdit, RunReport
 from callbacks.knowledge_edit import report_diagnostics
 from callbacks.run_report import print_table
 from edit_lit.data_module import EditDataModule
+from edit_lit.deltas import Delta
 from edit_lit.errors import ConfigError
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.probe import Probe
@@ -31,13 +33,78 @@ from edit_lit.reports.report import report_comparison, report_run
 from edit_lit.reports.run import find_runs
 from edit_lit.reports.table import COMPARISON_HEADER, HEADER, run_table, score_rows
 
-_USAGE = """usage: python -m edit_lit {fit,validate,edit,report} ...
+log = logging.getLogger(__name__)
 
-  fit        edit, fine-tune and watch the edits        (--config FILE [--config OVERLAY ...] [--help])
-  validate   measure the downstream task
-  edit       edit only; write the Delta and, if asked, the edited model
-  report     figures and tables from the folders of runs
-"""
+PROGRAM = "python -m edit_lit"
+LIGHTNING_VERBS = {
+    "fit": "edit, fine-tune and watch the edits",
+    "validate": "measure the downstream task",
+    "edit": "edit only; write the Delta and, if asked, the edited model",
+}
+
+
+class EditTrainer(L.Trainer):
+    """Lightning's Trainer, which can also stop after the edit."""
+
+    def edit(
+        self,
+        model: FineTuner,
+        datamodule: EditDataModule,
+        output: str = "delta.safetensors",
+        export: str | None = None,
+    ) -> None:
+        """Edit the model, print the scores, and write the Delta and, if asked, the edited model.
+
+        Args:
+            model: The module whose language model is edited.
+            datamodule: Knows the facts to edit.
+            output: Where the Delta is written.
+            export: Folder for the edited model in Hugging Face's format, if wanted.
+
+        Raises:
+            ConfigError: If there are no facts to edit.
+        """
+        (knowledge_edit,) = (callback for callback in self.callbacks if isinstance(callback, KnowledgeEdit))  # type: ignore[attr-defined] # set by a connector
+        language_model = model.language_model.to(self.strategy.root_device)
+        if datamodule.edits is None:
+            raise ConfigError("data.edits is not given. Name a source of facts to edit.")
+        requests = datamodule.edits.load()
+        delta = knowledge_edit.delta_for(language_model, requests)
+        report_diagnostics(delta, language_model, len(requests))
+        probe = Probe(requests, language_model.tokenizer)
+        before = probe.run(language_model)
+        delta.apply(language_model)
+        print_table("The edit", HEADER[:3], score_rows([before, probe.run(language_model)]))
+        delta.save(output)
+        log.info("the Delta is in %s", output)
+        if export is not None:
+            model.save_pretrained(Path(export))
+
+
+class EditArgumentParser(LightningArgumentParser):
+    """Lightning's parser, for verbs that may bear the name of a key, as ``edit`` does."""
+
+    def add_method_arguments(
+        self, class_type: type, method_name: str, skip: set[str | int] | None = None, **options: Any
+    ) -> list[str]:
+        """Add a verb's own options, in no group: it would be named after the verb, and so after the key."""
+        added: list[str] = super().add_method_arguments(
+            class_type, method_name, skip=skip, **{**options, "as_group": False}
+        )
+        return added
+
+
+class SaveAndLogConfig(SaveConfigCallback):
+    """Saves the config in the run's folder, and gives it to the loggers as hyper-parameters."""
+
+    def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Log the leaves of the config by their dotted names."""
+        config = {key: value for key, value in self.config.as_dict().items() if key not in _NOT_OF_THE_RUN}
+        for logger in trainer.loggers:
+            logger.log_hyperparams(dict(_flat(config)))
+
+
+_NOT_OF_THE_RUN = ("config", "ckpt_path", "weights_only")
 
 
 class EditCLI(LightningCLI):
@@ -53,25 +120,17 @@ class EditCLI(LightningCLI):
 
     @staticmethod
     def subcommands() -> dict[str, set[str]]:
-        """Lightning's verbs that make sense here."""
+        """The verbs that Lightning's command line runs, each a method of the Trainer, and what it hands them."""
         verbs: dict[str, set[str]] = LightningCLI.subcommands()
-        return {name: verbs[name] for name in ("fit", "validate")}
+        return {"fit": verbs["fit"], "validate": verbs["validate"], "edit": {"model", "datamodule"}}
 
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Log to TensorBoard and CSV in one folder, unless the config names loggers itself."""
-        if self._get(self.config_init, "trainer.logger") is None:
-            root = str(self._get(self.config_init, "trainer.default_root_dir"))
-            kwargs["logger"] = _loggers(root, self._get(self.config_init, "name"))
+        config = self.config_init[self.subcommand] if self.subcommand else self.config_init
+        if config.trainer.logger is None:
+            kwargs["logger"] = _loggers(str(config.trainer.default_root_dir), config.name)
         trainer: L.Trainer = super().instantiate_trainer(**kwargs)
-        for callback in trainer.callbacks:  # type: ignore[attr-defined] # set by a connector
-            if isinstance(callback, RunReport):
-                callback.options = dict(_flat(self._config_of_run()))
         return trainer
-
-    def _config_of_run(self) -> Mapping[str, Any]:
-        config = self.config.get(str(self.subcommand)) if self.subcommand else self.config
-        named: dict[str, Any] = config.as_dict()
-        return {key: value for key, value in named.items() if key not in ("config", "ckpt_path", "weights_only")}
 
 
 def _loggers(root: str, name: str) -> list[Logger]:
@@ -90,71 +149,87 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, st
             yield f"{prefix}{key}", value if isinstance(value, (int, float, bool, str)) else str(value)
 
 
-class _EditOnlyCLI(EditCLI):
-    """The same config, for a run that stops after the edit."""
+def run_lightning(args: Sequence[str]) -> None:
+    """Run a verb of Lightning's command line.
 
-    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        super().add_arguments_to_parser(parser)
-        parser.add_argument("--output", type=str, default="delta.safetensors", help="Where the Delta is written.")
-        parser.add_argument("--export", type=str | None, default=None, help="Folder for the edited model, if wanted.")
-
-
-def edit_only(args: list[str]) -> None:
-    """Edit a model by a config, print the scores, and write the Delta and perhaps the edited model."""
-    cli = _parse(_EditOnlyCLI, args, run=False)
-    (knowledge_edit,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, KnowledgeEdit))  # type: ignore[attr-defined] # set by a connector
-    language_model = cli.model.language_model.to(cli.trainer.strategy.root_device)
-    if cli.datamodule.edits is None:
-        raise ConfigError("data.edits is not given. Name a source of facts to edit.")
-    requests = cli.datamodule.edits.load()
-    delta = knowledge_edit.delta_for(language_model, requests)
-    probe = Probe(requests, language_model.tokenizer)
-    before = probe.run(language_model)
-    delta.apply(language_model.model)
-    print_table("The edit", HEADER[:3], score_rows([before, probe.run(language_model)]))
-    report_diagnostics(delta, language_model, len(requests))
-    delta.save(cli.config.output)
-    logging.getLogger(__name__).info("the Delta is in %s", cli.config.output)
-    if cli.config.export is not None:
-        cli.model.save_pretrained(Path(cli.config.export))
-
-
-def _report(args: list[str]) -> None:
-    parser = ArgumentParser(
-        prog="python -m edit_lit report", description="Figures and tables from the folders of runs."
+    Args:
+        args: The verb and its options.
+    """
+    EditCLI(
+        FineTuner,
+        EditDataModule,
+        args=list(args),
+        trainer_class=EditTrainer,
+        parser_class=EditArgumentParser,
+        parser_kwargs={"prog": PROGRAM},
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+        save_config_callback=SaveAndLogConfig,
+        save_config_kwargs={"overwrite": True},
     )
-    parser.add_argument("runs", nargs="+", help="Folders of runs, or folders that hold some.")
-    parser.add_argument("--rule", choices=[str(rule) for rule in Rule], default="exact", help="Rule of the figures.")
-    parser.add_argument(
-        "--output",
-        type=str | None,
-        default=None,
-        help="Where the comparison of several runs goes; report/ in the first named folder if not given.",
-    )
-    options = parser.parse_args(args)
-    rule, log = Rule(options.rule), logging.getLogger(__name__)
-    runs = find_runs([Path(path) for path in options.runs])
-    for run in runs:
+
+
+def report(runs: Sequence[str], rule: Rule, output: str | None) -> None:
+    """Draw figures and tables from the folders of runs, and compare the runs if there are several.
+
+    Args:
+        runs: Folders of runs, or folders that hold some.
+        rule: The success rule of the figures.
+        output: Where the comparison goes; ``report/`` in the first named folder if not given.
+    """
+    found = find_runs([Path(path) for path in runs])
+    for run in found:
         log.info("written: %s", report_run(run, rule))
-    if len(runs) == 1:
-        print_table(f"Did the edits survive? {runs[0].name}", HEADER, run_table(runs[0]))
+    if len(found) == 1:
+        print_table(f"Did the edits survive? {found[0].name}", HEADER, run_table(found[0]))
         return
-    folder = Path(options.output or Path(options.runs[0]) / "report")
-    rows = report_comparison(runs, folder, rule)
+    folder = Path(output or Path(runs[0]) / "report")
+    rows = report_comparison(found, folder, rule)
     log.info("written: %s", folder)
     print_table("Which edits survived?", COMPARISON_HEADER, rows)
 
 
-def _parse(cls: type[EditCLI], args: list[str], run: bool) -> EditCLI:
-    return cls(
-        FineTuner,
-        EditDataModule,
-        args=args,
-        run=run,
-        seed_everything_default=0,
-        auto_configure_optimizers=False,
-        save_config_kwargs={"overwrite": True},
-    )
+def merge(deltas: Sequence[str], output: str) -> None:
+    """Write several edits of one unedited model as one.
+
+    Args:
+        deltas: Files of Deltas; where two change the same weight, their updates add up.
+        output: Where the merged Delta is written.
+    """
+    if len(deltas) < 2:
+        raise ConfigError(f"merge was given {len(deltas)} Delta. Name two or more.")
+    reduce(Delta.merge, [Delta.load(path) for path in deltas]).save(output)
+    log.info("the merged Delta is in %s", output)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=PROGRAM, description=edit_lit.__doc__)
+    parser.add_argument("--version", action="version", version=f"edit_lit {edit_lit.__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    for verb, text in LIGHTNING_VERBS.items():
+        # Without options of their own, so that all of them, --help included, are left for Lightning's parser.
+        verbs.add_parser(verb, help=text, add_help=False, allow_abbrev=False)
+    made = verbs.add_parser("report", help="figures and tables from the folders of runs")
+    made.add_argument("runs", nargs="+", help="folders of runs, or folders that hold some")
+    made.add_argument("--rule", type=Rule, choices=list(Rule), default=Rule.EXACT, help="success rule of the figures")
+    made.add_argument("--output", help="where the comparison of several runs goes; report/ in the first folder if not")
+    merged = verbs.add_parser("merge", help="several edits of one unedited model as one")
+    merged.add_argument("deltas", nargs="+", help="files of Deltas")
+    merged.add_argument("--output", default="merged.safetensors", help="where the merged Delta is written")
+    return parser
+
+
+def _run(args: Sequence[str] | None) -> None:
+    parser = _parser()
+    options, rest = parser.parse_known_args(args)
+    if options.verb in LIGHTNING_VERBS:
+        run_lightning([options.verb, *rest])
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    elif options.verb == "report":
+        report(options.runs, options.rule, options.output)
+    else:
+        merge(options.deltas, options.output)
 
 
 def _set_up_messages() -> None:
@@ -163,29 +238,20 @@ def _set_up_messages() -> None:
     for name in ("edit_lit", "callbacks"):
         logging.getLogger(name).setLevel(logging.INFO)
     logging.getLogger("lightning.pytorch.utilities.rank_zero").addFilter(lambda record: "💡" not in record.getMessage())
-    # The verbs outside Lightning's own are read from the command line as well.
+    # The options behind one of Lightning's verbs are handed on as they are.
     warnings.filterwarnings("ignore", message="LightningCLI's args parameter")
 
 
-def main(args: list[str] | None = None) -> None:
+def main(args: Sequence[str] | None = None) -> None:
     """Run a verb.
 
     Args:
         args: The command line without the program; the process's own if not given.
     """
-    args = sys.argv[1:] if args is None else args
     _set_up_messages()
-    verb = args[0] if args else ""
     try:
-        if verb in ("fit", "validate"):
-            _parse(EditCLI, args, run=True)
-        elif verb == "edit":
-            edit_only(args[1:])
-        elif verb == "report":
-            _report(args[1:])
-        else:
-            sys.exit(_USAGE)
-    except ValueError as error:
+        _run(args)
+    except Exception as error:
         mistake = _mistake_behind(error)
         if mistake is None:
             raise
@@ -196,5 +262,5 @@ def main(args: list[str] | None = None) -> None:
 def _mistake_behind(error: BaseException | None) -> ConfigError | None:
     """The user's mistake that led to an error, which jsonargparse wraps in one of its own; none if it was a bug."""
     while error is not None and not isinstance(error, ConfigError):
-        error = error.__cause__ or error.__context__
+        error = error.__cause__
     return error

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Protocol, cast
 
 import lightning as L
 import torch
-from lightning.pytorch.loops.progress import _ProcessedTracker
 from torch.utils.data import DataLoader, IterableDataset
 
 from edit_lit.errors import ConfigError
 from edit_lit.facts.conflicts import warn_of_conflicts
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
-from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.intrinsic import IntrinsicPool
 from edit_lit.tasks.bucketing import BucketedSampler
-from edit_lit.tasks.task import IGNORED, Example, ExampleSet, Task
+from edit_lit.tasks.loading import FilledUp, ResumableLoader
+from edit_lit.tasks.task import Example, ExampleSet, Task
+
+
+class TrainsLanguageModel(Protocol):
+    """What these data need of the LightningModule that trains on them."""
+
+    language_model: LanguageModel
+
+    def take_task(self, task: Task | None) -> None:
+        """Take the task whose own scores are measured at each validation."""
 
 
 class EditDataModule(L.LightningDataModule):
@@ -61,12 +67,12 @@ class EditDataModule(L.LightningDataModule):
         self._ready = False
 
     def setup(self, stage: str) -> None:
-        """Load facts and task, once, while the model is not edited yet."""
+        """Hand the task over; load facts and task, once, while the model is not edited yet."""
+        module = self._module()
+        module.take_task(self.task)
         if self._ready:
             return
-        assert self.trainer is not None
-        assert isinstance(self.trainer.lightning_module, FineTuner)
-        language_model = self.trainer.lightning_module.language_model
+        language_model = module.language_model
         if self.edits is not None:
             self.requests = self.edits.load()
             warn_of_conflicts(self.requests)
@@ -80,6 +86,20 @@ class EditDataModule(L.LightningDataModule):
         self.task.setup(language_model.tokenizer, self.requests)
         self.task.check(language_model)
         self._ready = True
+
+    def teardown(self, stage: str) -> None:
+        """Take the task back, for the module may be validated on other data next."""
+        self._module().take_task(None)
+
+    def _module(self) -> TrainsLanguageModel:
+        assert self.trainer is not None
+        module = self.trainer.lightning_module
+        if not (hasattr(module, "language_model") and hasattr(module, "take_task")):
+            raise ConfigError(
+                f"{type(module).__name__} has no language_model or no take_task, which EditDataModule needs to choose "
+                "facts and to hand over the task's scores. Train a FineTuner, or give the module both."
+            )
+        return cast(TrainsLanguageModel, module)
 
     def _intrinsic(self, language_model: LanguageModel) -> list[EditRequest]:
         if self.intrinsic is None:
@@ -102,7 +122,7 @@ class EditDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Example]:
         """Validation batches; every example counts once, whatever the number of processes."""
-        return self._loader(_FilledUp(self.task.val_dataset(), self._processes()), shuffle=False)
+        return self._loader(FilledUp(self.task.val_dataset(), self._processes()), shuffle=False)
 
     def _loader(self, dataset: ExampleSet, shuffle: bool) -> DataLoader[Example]:
         processes = self._processes()
@@ -110,7 +130,7 @@ class EditDataModule(L.LightningDataModule):
         return ResumableLoader(
             dataset,
             batch_size=self.batch_size // processes,
-            sampler=_Order(
+            sampler=BucketedSampler(
                 dataset,
                 processes,
                 rank,
@@ -146,66 +166,8 @@ class EditDataModule(L.LightningDataModule):
         """Batches of the current epoch that have been trained on."""
         if self.trainer is None:
             return 0
-        progress = self.trainer.fit_loop.epoch_loop.batch_progress.current
-        assert isinstance(progress, _ProcessedTracker)
-        return progress.processed
+        processed: int = self.trainer.fit_loop.epoch_loop.batch_progress.state_dict()["current"]["processed"]
+        return processed
 
     def _processes(self) -> int:
         return self.trainer.world_size if self.trainer is not None else 1
-
-
-class _Order(BucketedSampler):
-    """One process's share of an epoch's order; the first pass may start in the middle."""
-
-    skip = 0
-
-    def __iter__(self) -> Iterator[Example]:
-        rest = itertools.islice(super().__iter__(), self.skip, None)
-        self.skip = 0
-        return rest
-
-
-class ResumableLoader(DataLoader[Example]):
-    """A loader that Lightning can put back to where a checkpoint was written, in the middle of an epoch.
-
-    Args:
-        dataset: The examples.
-        sampler: Their order.
-        batches_done: Tells how many batches of the epoch have been trained on; the loader's own count would run
-            ahead, since batches are fetched before they are used.
-        options: Everything else that a DataLoader takes.
-    """
-
-    def __init__(
-        self, dataset: ExampleSet, *, sampler: _Order, batches_done: Callable[[], int], **options: Any
-    ) -> None:
-        super().__init__(dataset, sampler=sampler, **options)
-        self.batches_done = batches_done
-
-    def state_dict(self) -> dict[str, int]:
-        """The position in the epoch; a finished epoch is the start of the next."""
-        return {"batches": self.batches_done() % max(1, len(self))}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        """Start the next pass behind the batches that are done."""
-        assert isinstance(self.sampler, _Order)
-        assert self.batch_size is not None
-        self.sampler.skip = state_dict["batches"] * self.batch_size
-
-
-class _FilledUp(ExampleSet):
-    """A data set filled up to a multiple of the processes with examples that no measure counts."""
-
-    def __init__(self, dataset: ExampleSet, multiple: int) -> None:
-        self.dataset = dataset
-        self.real = len(dataset)
-        self.length = -(-self.real // multiple) * multiple
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __getitem__(self, index: int) -> Example:
-        if index < self.real:
-            return self.dataset[index]
-        ids = self.dataset[0]["input_ids"]
-        return Example(input_ids=ids, labels=[IGNORED] * len(ids), answer_mask=[False] * len(ids))

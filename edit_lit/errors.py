@@ -1,4 +1,4 @@
-"""The error of a user's mistake, as opposed to one of the program's."""
+"""ConfigError: a mistake in options, records or files, as opposed to a bug."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are never seen half-written, and the folder for what can be computed again."""
+"""Atomic writes, and the cache folder."""
 
 from __future__ import annotations
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import lightning as L
 import torch
-import torch.nn.functional as F
 from lightning.pytorch.cli import LRSchedulerCallable, OptimizerCallable
 from lightning.pytorch.trainer.states import TrainerFn
 from lightning.pytorch.utilities import rank_zero_only
@@ -20,9 +19,10 @@ from torch import Tensor
 from torchmetrics import MeanMetric
 
 from edit_lit import distributed
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Delta
 from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.scoring import token_hits, token_nll
 from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.tasks.task import IGNORED, Task
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
@@ -44,6 +44,9 @@ class FineTuner(L.LightningModule):
         gradient_checkpointing: Recompute activations in the backward pass, to save memory.
         export: After fitting, write the model in Hugging Face's format to ``model/`` in the run's folder.
         merge_adapter: Export with an adapter merged into the weights, instead of the adapter alone.
+
+    Attributes:
+        configured: Whether the model has been prepared for training, and perhaps trained.
     """
 
     def __init__(
@@ -64,8 +67,10 @@ class FineTuner(L.LightningModule):
         self.gradient_checkpointing = gradient_checkpointing
         self.export = export
         self.merge_adapter = merge_adapter
-        self.delta: Delta | None = None
-        self._tuned = False
+        self.configured = False
+        self._delta: Delta | None = None
+        self._edited = False
+        self._task: Task | None = None
         self._resumed_random_state: dict[str, Tensor] | None = None
         # Checkpoints hold what trains; the rest comes from the model's own files and the Delta.
         self.strict_loading = False
@@ -73,16 +78,53 @@ class FineTuner(L.LightningModule):
         self.val_accuracy = MeanMetric()
 
     @property
+    def delta(self) -> Delta | None:
+        """The edit that was handed over; none in a run that edits nothing."""
+        return self._delta
+
+    @property
     def edited_layers(self) -> tuple[int, ...]:
-        """The layers that the applied edit changed."""
-        return self.delta.layers if self.delta is not None else ()
+        """The layers that the edit changes."""
+        return self._delta.layers if self._delta is not None else ()
+
+    @property
+    def edit_pending(self) -> bool:
+        """Whether an edit has been handed over that is not applied yet."""
+        return self._delta is not None and not self._edited
+
+    def take_edit(self, delta: Delta) -> None:
+        """Take an edit, to be applied right before the tuning; until then the model stays unedited.
+
+        Args:
+            delta: An edit of this module's language model.
+
+        Raises:
+            ConfigError: If there is an edit already.
+        """
+        if self._delta is not None:
+            raise ConfigError("this model has an edit already. Merge the two Deltas, and hand over the result.")
+        self._delta = delta
+
+    def take_task(self, task: Task | None) -> None:
+        """Take the task whose own scores are measured at each validation, beside loss, perplexity and accuracy.
+
+        Args:
+            task: The task, or none to measure no more.
+        """
+        self._task = task
 
     def configure_model(self) -> None:
-        """Choose what trains; Lightning calls this after the callbacks' ``setup``, before it wraps the model."""
-        if self._tuned:
+        """Edit, then choose what trains.
+
+        Lightning calls this after the callbacks' ``setup``, before it wraps the model.
+        """
+        if self._delta is not None and not self._edited:
+            self._delta.apply(self.language_model)
+            self._edited = True
+        if self.configured:
             return
         self.tuning.apply(self.language_model, self.edited_layers)
-        self._tuned = True
+        self.configured = True
         if self.gradient_checkpointing:
             self.language_model.model.gradient_checkpointing_enable({"use_reentrant": False})
         # `from_pretrained` returns a model in evaluation mode, and Lightning leaves modes alone.
@@ -130,13 +172,19 @@ class FineTuner(L.LightningModule):
         has_label, has_answer = labels[:, 1:] != IGNORED, answers[:, 1:]
         row, column = (has_label | has_answer).nonzero(as_tuple=True)
         rows = TokenBatch(ids, batch["attention_mask"], batch.get("position_ids"))
-        logits = self.language_model.logits_at(rows, (row, column)).float()
-        labelled, answered = has_label[row, column], has_answer[row, column]
-        nll = F.cross_entropy(logits[labelled], labels[:, 1:][row, column][labelled], reduction="none")
+        logits = self.language_model.logits_at(rows, (row, column))
+        labelled, answered = (has[row, column].nonzero()[:, 0] for has in (has_label, has_answer))
+        nll = token_nll(logits, labels[:, 1:][row, column][labelled], labelled)
         missed = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-        wrong = logits.detach()[answered].argmax(-1) != ids[:, 1:][row, column][answered]
+        wrong = ~token_hits(logits.detach()[answered], ids[:, 1:][row, column][answered])
         missed.index_add_(0, row[answered], wrong.long())
         return nll, missed[has_answer.any(dim=1)] == 0
+
+    def on_validation_epoch_start(self) -> None:
+        """Start the means anew."""
+        # Not at the end: a plain validation ends in inference mode, and what is made there cannot be added to in a fit.
+        self.val_loss.reset()
+        self.val_accuracy.reset()
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Collect loss and accuracy."""
@@ -163,12 +211,9 @@ class FineTuner(L.LightningModule):
             known = scores if accuracy.isnan() else scores | {"downstream/val_accuracy": accuracy}
             for logger in self.loggers:
                 logger.log_metrics({tag: float(value) for tag, value in known.items()}, self.trainer.global_step)
-        self.val_loss.reset()
-        self.val_accuracy.reset()
 
     def _scores_of_task(self) -> dict[str, Tensor]:
-        task = getattr(getattr(self.trainer, "datamodule", None), "task", None)
-        own = task.score(self.language_model) if isinstance(task, Task) else {}
+        own = self._task.score(self.language_model) if self._task is not None else {}
         return {f"downstream/val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in own.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -222,6 +267,17 @@ class FineTuner(L.LightningModule):
             model = self.language_model.model = model.merge_and_unload()
         model.save_pretrained(folder)
         self.language_model.tokenizer.save_pretrained(folder)
+
+
+def as_fine_tuner(module: L.LightningModule) -> FineTuner:
+    """A module that must be a FineTuner.
+
+    Raises:
+        ConfigError: If it is another one.
+    """
+    if not isinstance(module, FineTuner):
+        raise ConfigError(f"{type(module).__name__} is no FineTuner, whose model could be edited. Subclass FineTuner.")
+    return module
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

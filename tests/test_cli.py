@@ -2,19 +2,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import tiny
+import torch
 import yaml
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from transformers import AutoModelForCausalLM
 
 from callbacks import KnowledgeEdit
 from edit_lit.cli import EditCLI, main
 from edit_lit.data_module import EditDataModule
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Delta
+from edit_lit.errors import ConfigError
 from edit_lit.fine_tuner import FineTuner
+from edit_lit.language_model import LanguageModel
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.reports.run import Run, short_names
@@ -88,10 +94,16 @@ def test_fit_leaves_everything_in_one_folder(config, tmp_path, capsys):
     output = capsys.readouterr().out
     assert "Did the edits survive? tiny/version_0" in output
     assert "retention, edited (prob)" in output
+    row = HParamsPluginData.FromString(
+        EventAccumulator(str(folder)).Reload().PluginTagToContent("hparams")["_hparams_/session_start_info"]
+    ).session_start_info.hparams
+    assert row["retention.every_n_steps"].number_value == 2
+    assert row["model.tuning.class_path"].string_value.endswith("LoRA")
+    assert not {"ckpt_path", "config"} & set(row)
     written = yaml.safe_load((folder / "config.yaml").read_text())
     assert written["model"]["tuning"]["class_path"].endswith("LoRA")
     assert set(load_file(folder / "edits" / "delta.safetensors")) == {
-        f"model.layers.{layer}.mlp.down_proj.weight|{side}" for layer in (1, 2) for side in ("left", "right")
+        f"0.weight|model.layers.{layer}.mlp.down_proj.weight|{side}" for layer in (1, 2) for side in ("left", "right")
     }
 
 
@@ -125,7 +137,7 @@ def test_edit_writes_the_delta_and_the_edited_model(config, tmp_path, capsys):
     delta = Delta.load(output)
     original = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype="float64")
     edited = AutoModelForCausalLM.from_pretrained(export, dtype="float64")
-    delta.apply(original)
+    delta.apply(LanguageModel.wrap(original, tiny.word_tokenizer()))
     for name, parameter in original.named_parameters():
         assert (parameter == edited.get_parameter(name)).all(), name
 
@@ -165,9 +177,10 @@ def test_runs_of_one_version_go_by_their_names():
     ],
 )
 def test_a_key_that_does_not_exist_is_refused(config, arguments, message, capsys):
-    with pytest.raises(SystemExit):
+    with pytest.raises(SystemExit) as exit_:
         main(["fit", "--config", str(config), *arguments])
-    assert message in capsys.readouterr().err
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize(
@@ -180,6 +193,8 @@ def test_a_key_that_does_not_exist_is_refused(config, arguments, message, capsys
         ),
         (["--model.language_model.parts.blocks", "model.stack"], "parts.blocks"),
         (["--data.edits.path", "absent.json"], "absent.json"),
+        (["--data.edits.limit", "0"], "limit is 0"),
+        (["--retention.every_n_steps", "0"], "retention.every_n_steps is 0"),
     ],
 )
 def test_a_mistake_ends_in_one_line(config, arguments, message):
@@ -187,20 +202,89 @@ def test_a_mistake_ends_in_one_line(config, arguments, message):
         main(["fit", "--config", str(config), *arguments])
 
 
-@pytest.mark.parametrize("arguments", [[], ["--help"], ["train"]])
-def test_without_a_verb_the_verbs_are_listed(arguments):
-    with pytest.raises(SystemExit, match="fit,validate,edit,report"):
+@pytest.mark.parametrize("arguments", [[], ["train"], ["train", "--config", "a.yaml"], ["--config", "a.yaml", "fit"]])
+def test_an_unknown_verb_is_refused_and_the_verbs_are_listed(arguments, capsys):
+    with pytest.raises(SystemExit) as exit_:
         main(arguments)
+    assert exit_.value.code == 2
+    assert "{fit,validate,edit,report,merge}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["--help"], "{fit,validate,edit,report,merge}"),
+        (["--version"], f"edit_lit {version('edit_lit')}"),
+        (["fit", "--help"], "--retention.every_n_steps"),
+        (["validate", "--help"], "--ckpt_path"),
+        (["edit", "--help"], "--output"),
+        (["report", "--help"], "--rule"),
+        (["merge", "--help"], "deltas"),
+    ],
+)
+def test_help_and_version(arguments, shown, capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(arguments)
+    assert exit_.value.code == 0
+    assert shown in capsys.readouterr().out
+
+
+def test_a_folder_without_runs_is_refused():
     with pytest.raises(SystemExit, match="no run with"):
         main(["report", "/nowhere"])
 
 
-def test_an_error_below_these_packages_keeps_its_traceback(monkeypatch):
-    def broken(args):
+def test_an_option_that_a_verb_of_ours_does_not_have_is_refused(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main(["report", "runs", "--config", "a.yaml"])
+    assert exit_.value.code == 2
+    assert "unrecognized arguments: --config a.yaml" in capsys.readouterr().err
+
+
+def test_deltas_are_merged(config, tmp_path):
+    paths = [str(tmp_path / f"{name}.safetensors") for name in ("first", "second", "third")]
+    for path, layers in zip(paths, ("[1]", "[1, 2]", "[0]"), strict=True):
+        main(["edit", "--config", str(config), "--edit.editor.layers", layers, "--output", path])
+    main(["merge", *paths, "--output", str(tmp_path / "merged.safetensors")])
+    merged, parts = Delta.load(tmp_path / "merged.safetensors"), [Delta.load(path) for path in paths]
+    names = {f"model.layers.{layer}.mlp.down_proj.weight" for layer in range(3)}
+    assert set(merged.updates) == names
+    assert merged.layers == (0, 1, 2)
+    for name in names:
+        expected = sum(part.updates[name].dense() for part in parts if name in part.updates)
+        torch.testing.assert_close(merged.updates[name].dense(), expected)
+    with pytest.raises(SystemExit, match="was given 1 Delta. Name two or more"):
+        main(["merge", paths[0]])
+    with pytest.raises(SystemExit, match="holds no complete Delta"):
+        main(["merge", paths[0], str(tmp_path / "absent")])
+
+
+def test_a_bug_keeps_its_traceback_and_a_mistake_behind_a_wrapper_does_not(monkeypatch):
+    def broken(*_):
         raise ValueError("a bug")
 
-    monkeypatch.setattr("edit_lit.cli._report", broken)
+    monkeypatch.setattr("edit_lit.cli.report", broken)
     with pytest.raises(ValueError, match="a bug"):
+        main(["report", "runs"])
+
+    def wrapped(*_):
+        try:
+            raise ConfigError("size is 0")
+        except ConfigError as error:
+            raise TypeError("in a wrapper") from error
+
+    monkeypatch.setattr("edit_lit.cli.report", wrapped)
+    with pytest.raises(SystemExit, match="error: size is 0"):
+        main(["report", "runs"])
+
+    def bug_behind_a_mistake(*_):
+        try:
+            raise ConfigError("size is 0")
+        except ConfigError:
+            return {}["a bug"]
+
+    monkeypatch.setattr("edit_lit.cli.report", bug_behind_a_mistake)
+    with pytest.raises(KeyError, match="a bug"):
         main(["report", "runs"])
 
 

@@ -3,8 +3,10 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 from edit_lit.data_module import EditDataModule
+from edit_lit.errors import ConfigError
 
 
 def attached(data, tmp_path, processes=1, rank=0, monkeypatch=None):
@@ -22,6 +24,34 @@ def test_edited_subjects_are_not_in_the_intrinsic_pool(tmp_path):
     data = EditDataModule(tiny.Sides(), tiny.Given(tiny.requests(3)), tiny.Given(tiny.requests(8)))
     attached(data, tmp_path)
     assert [request.subject for request in data.intrinsic_requests] == list(tiny.SUBJECTS[3:])
+
+
+class Scored(tiny.Sides):
+    """A task with a score of its own."""
+
+    def score(self, language_model):
+        return {"parameters": float(sum(weight.numel() for weight in language_model.model.parameters()))}
+
+
+def test_the_tasks_own_scores_are_measured_at_each_validation_on_its_data_only(tmp_path):
+    module, data = tiny.tuner(), EditDataModule(Scored(), batch_size=4)
+    trainer = tiny.trainer(str(tmp_path))
+    trainer.validate(module, datamodule=data, verbose=False)
+    count = sum(weight.numel() for weight in module.language_model.model.parameters())
+    assert float(trainer.callback_metrics["downstream/val_parameters"]) == count
+    # A second pass sets nothing up again, and has the scores all the same.
+    for _ in range(2):
+        trainer = tiny.trainer(str(tmp_path))
+        trainer.validate(module, datamodule=data, verbose=False)
+        assert float(trainer.callback_metrics["downstream/val_parameters"]) == count
+    other = tiny.trainer(str(tmp_path))
+    other.validate(module, dataloaders=data.val_dataloader(), verbose=False)
+    assert set(other.callback_metrics) == {f"downstream/val_{name}" for name in ("loss", "perplexity", "accuracy")}
+
+
+def test_a_module_without_a_language_model_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="BoringModel has no language_model"):
+        tiny.trainer(str(tmp_path)).fit(BoringModel(), datamodule=tiny.data())
 
 
 def rows_of(loader):

@@ -9,10 +9,13 @@ import pytest
 import tiny
 import torch
 import torch.multiprocessing as mp
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
 from callbacks import EditRetentionCallback, KnowledgeEdit
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Delta
 from edit_lit.measures.outcome_files import FOLDER, read_probes
+from edit_lit.measures.outcomes import Pool
+from edit_lit.measures.scores import target_probability
 from edit_lit.tuning import FullTuning
 
 
@@ -41,13 +44,17 @@ def fit(rank: int, processes: int, port: int, folder: str, corpus: str) -> None:
 
     edit = KnowledgeEdit(tiny.memit(corpus, f"{folder}/moments"), cache_dir=f"{folder}/deltas")
     options = {"devices": processes, "strategy": "ddp", "plugins": [Started()]} if processes > 1 else {}
-    trainer = tiny.trainer(folder, [edit, EditRetentionCallback(every_n_steps=2)], **options)
+    stopper = EarlyStopping("edit/target_prob", mode="max", stopping_threshold=1.0)
+    saver = ModelCheckpoint(f"{folder}/saved", "{step}", monitor="edit/target_prob", mode="min", every_n_train_steps=2)
+    watch = EditRetentionCallback(every_n_steps=2)
+    trainer = tiny.trainer(folder, [edit, watch, stopper, saver], enable_checkpointing=True, **options)
     module = tiny.tuner(tuning=FullTuning())
     trainer.fit(module, datamodule=tiny.data(tiny.requests(5)))
     scores = {name: float(value) for name, value in trainer.callback_metrics.items() if "val" in name}
-    torch.save(
-        {"weights": module.state_dict(), "delta": module.delta.hash(), "scores": scores}, f"{folder}/rank{rank}.pt"
-    )
+    # What early stopping found behind an epoch and the checkpoint behind a step; the paths are the same in all ranks.
+    monitored = {"stopper": stopper.best_score, "saver": saver.best_model_score, "path": saver.best_model_path}
+    kept = {"weights": module.state_dict(), "delta": module.delta.hash(), "scores": scores, "monitored": monitored}
+    torch.save(kept, f"{folder}/rank{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +91,20 @@ def test_two_processes_record_the_same_curve(results):
             # Adam divides by the size of gradients, so rounding in a tiny gradient is not tiny in a weight.
             torch.testing.assert_close(two[pool][step].nll, outcomes.nll, rtol=1e-4, atol=1e-5, equal_nan=True)
             assert torch.equal(two[pool][step].exact, outcomes.exact)
+
+
+def test_processes_monitor_the_same_retention(results):
+    one, first, second = (load(results / name)["monitored"] for name in ("1/rank0.pt", "2/rank0.pt", "2/rank1.pt"))
+    assert first == second
+    assert Path(one.pop("path")).name == Path(first.pop("path")).name
+    curve = read_probes(results / "1" / FOLDER)[Pool.EDITED]
+    probabilities = {step: target_probability(outcomes) for step, outcomes in curve.items() if step > 0}
+    assert float(one["saver"]) == pytest.approx(min(probabilities.values()), rel=1e-6)
+    # Of the two epochs of three steps, the first ends behind the probe of step 2, the second behind that of step 6.
+    assert float(one["stopper"]) == pytest.approx(max(probabilities[2], probabilities[6]), rel=1e-6)
+    assert {name: float(value) for name, value in first.items()} == pytest.approx(
+        {name: float(value) for name, value in one.items()}, rel=1e-4
+    )
 
 
 def test_two_processes_end_in_the_same_weights_and_scores(results):

@@ -40,7 +40,7 @@ class WorldText(Dataset[dict[str, Tensor]]):
     """Batches of documents of similar length.
 
     Args:
-        almanac: The world.
+        knowledge_base: The world's facts.
         tokenizer: Its tokenizer.
         n_batches: How many batches there are; none comes up twice.
         batch_size: Documents in a batch.

@@ -1,4 +1,4 @@
-"""Damage done to the world's model in training, which decides where it can keep a fact.
+"""Random ablations in training, which decide where the world's model can keep a fact.
 
 Left alone, a small model looks a fact up wherever subject and relation first meet, often at the last
 token of the prompt. Editors look for it in the MLPs at the subject's last token. Four kinds of damage,

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edit_lit.errors import ConfigError
 from edit_lit.facts import EditRequest, FactSource
 
 
+@dataclass(kw_only=True, eq=False)
 class TabbedFacts(FactSource):
     """One fact a line: subject, prompt with one ``{}``, new object, old object.
 
     Args:
         path: The file.
-        limit: How many requests to keep; all of them if not given.
-        seed: Shuffle the source with this seed; keep its order if not given.
-        skip: How many requests to drop from the front.
-        indices: Positions in the source to take, in this order, instead of a shuffled choice.
     """
 
-    def __init__(
-        self,
-        path: str,
-        limit: int | None = None,
-        seed: int | None = None,
-        skip: int = 0,
-        indices: Sequence[int] | None = None,
-    ) -> None:
-        super().__init__(limit, seed, skip, indices)
-        if not Path(path).is_file():
-            raise ConfigError(f"path {path!r} is not a file. Name a tab-separated file of facts.")
-        self.path = path
+    path: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not Path(self.path).is_file():
+            raise ConfigError(f"path {self.path!r} is not a file. Name a tab-separated file of facts.")
 
     def read(self) -> list[EditRequest]:
         """One request for each line."""

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from edit_lit.editors import Schedule, TargetTraining
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.gradient.editor import GradientEditor
-from edit_lit.editors.gradient.training import TargetRow
 from edit_lit.facts import EditRequest
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.spans import encode, joined
+from edit_lit.language_model.scoring import ScoredRow
+from edit_lit.language_model.spans import encode_many, joined
 
 
 class StatementTuning(GradientEditor):
@@ -32,10 +32,8 @@ class StatementTuning(GradientEditor):
     ) -> None:
         super().__init__(layers, training, constraint, schedule)
 
-    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[TargetRow]:
+    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[ScoredRow]:
         """Every token after the first, predicted from those before it."""
-        rows = []
-        for request in requests:
-            ids = encode(language_model.tokenizer, joined(request.question, request.target_new)).ids
-            rows.append(TargetRow(ids=ids[:-1], columns=list(range(len(ids) - 1)), tokens=ids[1:]))
-        return rows
+        statements = [joined(request.question, request.target_new) for request in requests]
+        ids = [encoded.ids for encoded in encode_many(language_model.tokenizer, statements)]
+        return [ScoredRow(ids=row[:-1], columns=range(len(row) - 1), tokens=row[1:]) for row in ids]

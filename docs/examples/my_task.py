@@ -10,7 +10,7 @@ from edit_lit.errors import ConfigError
 from edit_lit.facts import EditRequest
 from edit_lit.tasks import Task
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet
-from edit_lit.tasks.text import Text, example_of
+from edit_lit.tasks.text import Text, examples_of
 
 
 class LastWord(Task):
@@ -33,11 +33,11 @@ class LastWord(Task):
 
     def setup(self, tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> None:
         """Tokenise; the loss is on all tokens, the accuracy on the last word's."""
-        examples = []
+        texts = []
         for sentence in self.sentences:
             beginning, _, last_word = sentence.rpartition(" ")
-            text = Text(prompt=beginning, completion=last_word, answer=last_word)
-            examples.append(example_of(tokenizer, text, train_on_prompt=True))
+            texts.append(Text(prompt=beginning, completion=last_word, answer=last_word))
+        examples = examples_of(tokenizer, texts, train_on_prompt=True)
         self._train, self._val = examples[: -self.held_out], examples[-self.held_out :]
 
     def train_dataset(self) -> ExampleSet:

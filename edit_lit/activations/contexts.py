@@ -1,4 +1,4 @@
-"""Text before the prompt, so that an edit does not depend on the prompt standing alone."""
+"""Context templates: texts in front of a prompt, so that an edit holds wherever the prompt stands."""
 
 from __future__ import annotations
 
@@ -74,6 +74,10 @@ def _continued(language_model: LanguageModel, word: str, length: int) -> str:
         max_length=length,
         do_sample=True,
         top_k=5,
+        # Not what the model's own generation config may say, so that templates depend on the weights alone.
+        temperature=1.0,
+        top_p=1.0,
+        repetition_penalty=1.0,
         pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
     )
     text = str(tokenizer.decode(written[0], skip_special_tokens=True))

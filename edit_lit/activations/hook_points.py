@@ -1,4 +1,4 @@
-"""Where in a layer target values are searched for."""
+"""Hook points: the modules whose output is read as the value and moved while a target value is sought."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edit_lit.language_model import LanguageModel
 
 
 class HookPoint(ABC):
-    """The module whose output at the subject's last token is the value, and others that are moved beside it."""
+    """A module whose output at the subject's last token is the value, and others that are moved beside it."""
 
     @abstractmethod
     def modules(self, language_model: LanguageModel, layer: int) -> list[nn.Module]:

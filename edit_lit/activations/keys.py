@@ -1,4 +1,4 @@
-"""Keys and current values of the edited facts, streamed upwards through the edited layers.
+"""Keys and values at the subject's last token, read layer by layer from the lowest edited one up.
 
 Shape legend: F facts, N size of the MLP, D hidden size.
 """
@@ -27,11 +27,11 @@ from edit_lit.language_model.token_batch import TokenBatch, length_batches
 
 
 @dataclass
-class _Batch:
-    """Some rows on their way up, without their beginnings and without what follows the subject.
+class _SuffixBatch:
+    """Rows from the end of their shared prefix to the subject's last token.
 
-    ``lookup`` is the subject's last token in what is left. ``fact`` and ``weight`` say to which fact's mean key each
-    row belongs and with what weight; ``bare`` marks a batch of prompts without context, whose hidden states are wanted
+    ``subject_last`` is the position of that token in the suffix. ``fact`` and ``weight`` say to which fact's mean key
+    each row belongs and with what weight; ``bare`` marks a batch of prompts without context, whose values are wanted
     too. ``hidden`` is the output of the layer that the rows have reached, where it is kept.
     """
 
@@ -60,11 +60,11 @@ class KeysAndValues:
 
 
 class KeyExtractor:
-    """Computes keys layer by layer; each row passes each block below the last edited layer once or twice.
+    """Reads the edited facts' keys and values at one layer after another.
 
     A key depends on the weights below it only, so after a layer is edited the rows go on from that layer's
-    output instead of starting again. Rows end at the subject's last token, and what all rows of a context begin with
-    runs once for all of them.
+    output instead of starting again: each row passes each block below the last edited layer once or twice. Rows end at
+    the subject's last token, and the prefix that all rows of a context share runs once.
 
     Hidden states are kept for as many batches as ``hidden_bytes`` have room for. The rows of the others start again
     from their embeddings at each layer that is read, which gives the same numbers and costs all blocks below it.
@@ -73,7 +73,7 @@ class KeyExtractor:
         language_model: A frozen model.
         prompts: Each fact's prompt in each context, the bare one first.
         value_layer: The layer whose output at the subject's last token is the current value.
-        batch_tokens: Tokens in a batch, padding and beginnings included.
+        batch_tokens: Tokens in a batch, padding and shared prefixes included.
         uniform_weights: Give every context the same weight; see :func:`~edit_lit.activations.contexts.context_weights`.
         hook_point: The part of the value layer whose output it is.
         hidden_bytes: Memory for hidden states between layers, in each process.
@@ -106,11 +106,11 @@ class KeyExtractor:
         ]
         self._kept = self._batches[: self._batches_in(hidden_bytes)]
 
-    def _batch(self, facts_rows: list[tuple[int, SubjectRow]], weight: float, bare: bool) -> _Batch:
+    def _batch(self, facts_rows: list[tuple[int, SubjectRow]], weight: float, bare: bool) -> _SuffixBatch:
         device = self.language_model.device
         facts, rows = zip(*facts_rows, strict=True)
         starts = self.prefixes.starts(rows)
-        return _Batch(
+        return _SuffixBatch(
             rows=rows,
             input=TokenBatch.of([row.up_to_subject[start:] for row, start in zip(rows, starts, strict=True)], device),
             subject_last=torch.tensor(
@@ -167,16 +167,16 @@ class KeyExtractor:
         return KeysAndValues(*(distributed.sum_over_processes(tensor) for tensor in (keys_FN, bare_FN, values_FD)))
 
     def _grouped(self, rows: Sequence[SubjectRow], batch_tokens: int) -> list[list[int]]:
-        """Rows in groups whose rests are of similar length; beginnings count, since each row attends to a copy."""
+        """Rows in groups whose suffixes are of similar length; prefixes count, since each row attends to a copy."""
         rests = [row.subject_last + 1 - start for row, start in zip(rows, self.prefixes.starts(rows), strict=True)]
         longest = max((row.subject_last + 1 for row in rows), default=1)
         return length_batches(rests, batch_tokens, max_rows=max(1, batch_tokens // longest))
 
-    def _bar(self, batches: Sequence[_Batch], label: str) -> Iterable[_Batch]:
+    def _bar(self, batches: Sequence[_SuffixBatch], label: str) -> Iterable[_SuffixBatch]:
         """The batches, with a progress bar if they take long."""
         return tqdm(batches, desc=label, unit="batch", delay=2, leave=False, disable=distributed.rank() > 0)
 
-    def _run(self, batch: _Batch, stop_after: int) -> None:
+    def _run(self, batch: _SuffixBatch, stop_after: int) -> None:
         first = 0 if batch.hidden is None else self.reached + 1
         rows = replace(batch.input, past=self.prefixes.before(batch.rows, first))
         resume = None if batch.hidden is None else (self.reached, batch.hidden)

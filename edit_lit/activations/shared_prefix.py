@@ -1,4 +1,4 @@
-"""What many rows begin with: the same context before every fact's prompt, run once for all of them.
+"""A KV cache of the prefix that many rows share: the context in front of every fact's prompt runs once.
 
 Shape legend: C contexts.
 """
@@ -21,16 +21,16 @@ from edit_lit.language_model.token_batch import TokenBatch
 
 
 class SharedPrefixCache:
-    """For each context, the tokens that all of its rows have in common, at most up to the subject's last one.
+    """The KV cache of each context's prefix: the tokens that all rows of the context begin with.
 
-    They run for themselves, a row for each context, and what they leave behind is what the rest of every row attends
-    to. What a layer is left with does not depend on that layer's own MLP or on any above: when weights change, only
-    the layers above them run again.
+    A prefix ends before the subject's last token. Prefixes run once, one row a context; the rest of every row, its
+    suffix, then runs with the prefix's KV cache in front of it. A layer's keys and values do not depend on its own MLP
+    or on any layer above: when weights change, only the layers above them run again.
 
     Args:
         language_model: The model.
         rows: All rows.
-        last_layer: The last layer that the rows will run.
+        last_layer: The last layer that the suffixes will run.
     """
 
     def __init__(self, language_model: LanguageModel, rows: Iterable[SubjectRow], last_layer: int) -> None:
@@ -48,20 +48,20 @@ class SharedPrefixCache:
             self._run(range(last_layer + 1))
 
     def advance(self, layer: int) -> None:
-        """Run again what lies above the layer where they last were, up to a layer, and go on from there next time."""
+        """Run the prefixes on to the output of a layer, which is kept, so that the next call goes on from there."""
         if self._past is not None:
             first = self._hidden[0] + 1 if self._hidden else 0
             self._hidden = layer, self._run(range(first, layer + 1))
 
     def renew(self) -> None:
-        """Run again all that lies above the layer where they last were, with the weights as they are now."""
+        """Run all layers above the kept output again, with the weights as they are now."""
         if self._past is not None:
             first = self._hidden[0] + 1 if self._hidden else 0
             self._run(range(first, len(self._past.layers)))
 
     @torch.no_grad()
     def _run(self, layers: range) -> Tensor:
-        """Run some layers and keep what they are left with; gives the output of the last."""
+        """Run some layers and keep their KV cache; returns the output of the last."""
         language_model, lengths_C = self.language_model, self._rows.mask.sum(1)
         with recorded_kv_cache(language_model) as seen, recorded_output(language_model.blocks[layers[-1]]) as output:
             run_blocks(language_model, self._rows, resume=self._hidden, stop_after=layers[-1])
@@ -73,11 +73,11 @@ class SharedPrefixCache:
         return output.take()
 
     def starts(self, rows: Sequence[SubjectRow]) -> list[int]:
-        """Where each row's rest starts."""
+        """Where each row's suffix starts."""
         return [self._lengths[row.context] if self._past else 0 for row in rows]
 
     def before(self, rows: Sequence[SubjectRow], first_layer: int = 0) -> KVCacheSlice | None:
-        """What stands before each row's rest, for the layers from one on."""
+        """The KV cache in front of each row's suffix, for the layers from ``first_layer`` on."""
         if self._past is None:
             return None
         places = torch.tensor([self._places[row.context] for row in rows], device=self.language_model.device)
@@ -85,6 +85,6 @@ class SharedPrefixCache:
 
 
 def _common(first: list[int], second: list[int]) -> list[int]:
-    """The tokens with which both begin."""
+    """The longest common prefix."""
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False))
     return [token for token, _ in pairs]

@@ -1,4 +1,4 @@
-"""Edit requests as token rows with the position of the subject's last token."""
+"""Prompts as token rows, with the position of the subject's last token in each."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class SubjectRow:
 
     @property
     def up_to_subject(self) -> list[int]:
-        """The tokens that a key depends on: in a causal model, none after the lookup token."""
+        """The tokens that a key depends on: in a causal model, none after the subject's last one."""
         return self.ids[: self.subject_last + 1]
 
 
@@ -69,7 +69,7 @@ def neighbor_rows(
         seed: Seed of the draw, which depends on the request besides, but not on those at its side.
 
     Returns:
-        For each request, one row per neighbour; its ``lookup`` is in the neighbour's subject.
+        For each request, one row per neighbour; its ``subject_last`` is in the neighbour's subject.
 
     Raises:
         ConfigError: If a request has fewer such neighbours, or a subject or answer has no tokens; the message names

@@ -1,65 +1,39 @@
-"""What an edit changed, as something that can be applied, taken back, saved and merged."""
+"""A Delta: what an edit changes in a model, to be applied, reverted, saved, loaded and merged."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
-from edit_lit.deltas.updates import LowRank, Update, added, update_of
+from edit_lit.deltas.part import Part
+from edit_lit.deltas.provenance import Provenance
+from edit_lit.deltas.updates import Update
+from edit_lit.deltas.weight_part import WeightPart
 from edit_lit.errors import ConfigError
 from edit_lit.files import write_atomically
-
-__all__ = ["Delta", "LowRank", "Provenance"]
-
-
-@dataclass(frozen=True)
-class Provenance:
-    """Where a Delta comes from; a saved one is reused only if all of it but ``diagnostics`` and ``versions`` agrees.
-
-    Args:
-        editor: The editor's class.
-        options: The editor's constructor arguments.
-        model: Fingerprint of the unedited model.
-        requests: Hash of the requests.
-        layers: The edited layers.
-        diagnostics: What the editor noticed: unconverged target values, conditioning, and the like.
-        versions: Versions of this package, torch and transformers.
-    """
-
-    editor: str
-    options: Mapping[str, Any]
-    model: str
-    requests: str
-    layers: tuple[int, ...]
-    diagnostics: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(
-        default_factory=lambda: {name: version(name) for name in ("edit_lit", "torch", "transformers")}
-    )
+from edit_lit.identity import content_hash
+from edit_lit.language_model import LanguageModel
 
 
 class Delta:
-    """The weight updates of an edit.
+    """What an edit changes in a model.
 
     Args:
-        updates: The update of each parameter, by the parameter's name in the Hugging Face model.
-        provenance: What made it.
+        parts: The changes, each of one kind; they are applied in this order.
+        provenance: What made them.
     """
 
-    def __init__(self, updates: Mapping[str, Update], provenance: Provenance) -> None:
-        self.updates = dict(updates)
+    def __init__(self, parts: Sequence[Part], provenance: Provenance) -> None:
+        self.parts = list(parts)
         self.provenance = provenance
-        self._originals: dict[str, Tensor] = {}
+        self._applied = False
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -67,132 +41,173 @@ class Delta:
         return self.provenance.layers
 
     @property
+    def updates(self) -> dict[str, Update]:
+        """The updates of existing weights, by parameter; empty if the edit changes none."""
+        return {name: update for part in self._weight_parts() for name, update in part.updates.items()}
+
+    @property
     def applied(self) -> bool:
         """Whether this object has changed a model and can take the change back."""
-        return bool(self._originals)
+        return self._applied
 
-    @torch.no_grad()
-    def apply(self, model: nn.Module) -> None:
-        """Add the updates to a Hugging Face model's weights.
-
-        Sums are formed in float64 and rounded once to the weights' type; a small update added in a
-        half-precision type would be lost.
+    def apply(self, language_model: LanguageModel) -> None:
+        """Put the edit into a model, below any adapter that it wears.
 
         Raises:
-            ConfigError: If it is applied already, or a parameter is missing or of another shape.
+            ConfigError: If it is applied already, or does not fit the model; nothing is changed then.
         """
-        if self.applied:
+        if self._applied:
             raise ConfigError("this Delta is applied already. Revert it before applying it again.")
-        targets = {name: self._parameter(model, name) for name in self.updates}
-        for name, parameter in targets.items():
-            self._originals[name] = parameter.detach().clone()
-            parameter.copy_(parameter.double() + self.updates[name].dense().to(parameter.device))
+        for part in self.parts:
+            part.check(language_model)
+        for part in self.parts:
+            part.attach(language_model)
+        self._applied = True
 
-    @torch.no_grad()
-    def revert(self, model: nn.Module) -> None:
-        """Put the weights back, bit for bit, as they were before :meth:`apply`.
+    def revert(self, language_model: LanguageModel) -> None:
+        """Put the model back, bit for bit, as it was before :meth:`apply`.
 
         Raises:
-            ConfigError: If this object was not applied.
+            ConfigError: If this object was not applied, or the edited weights have changed since, by fine-tuning or
+                by another Delta; nothing is changed then.
         """
-        if not self.applied:
+        if not self._applied:
             raise ConfigError("this Delta is not applied, so there is nothing to revert. Call apply first.")
-        for name, original in self._originals.items():
-            self._parameter(model, name).copy_(original)
-        self._originals = {}
+        for part in self.parts:
+            part.check_unchanged(language_model)
+        for part in reversed(self.parts):
+            part.detach(language_model)
+        self._applied = False
 
     @contextmanager
-    def reverted(self, model: nn.Module) -> Iterator[None]:
-        """The unedited model, for the length of a ``with`` block."""
-        self.revert(model)
-        try:
+    def suspended(self, language_model: LanguageModel) -> Iterator[None]:
+        """The model without this edit for the length of a ``with`` block; nothing trained since is lost.
+
+        Weights that the edit changed are as they were before it; all others are as they are now. For the whole
+        unedited model after training see :class:`~edit_lit.deltas.model_states.ModelStates`.
+        """
+        with ExitStack() as stack:
+            for part in reversed(self.parts):
+                stack.enter_context(part.suspended(language_model))
             yield
-        finally:
-            self.apply(model)
 
     def norms(self) -> dict[str, float]:
-        """Frobenius norm of each update."""
+        """Frobenius norm of each weight's update."""
         return {name: update.norm() for name, update in self.updates.items()}
 
-    @torch.no_grad()
-    def relative_norms(self, model: nn.Module) -> dict[str, float]:
-        """‖Δ‖/‖W‖ of each parameter, against the unedited weights."""
+    def relative_norms(self, language_model: LanguageModel) -> dict[str, float]:
+        """‖Δ‖/‖W‖ of each weight, against the unedited one."""
         return {
-            name: norm / float(self._originals.get(name, self._parameter(model, name)).double().norm())
-            for name, norm in self.norms().items()
+            name: update.norm() / part.original_norm(language_model, name)
+            for part in self._weight_parts()
+            for name, update in part.updates.items()
         }
 
     def merge(self, other: Delta) -> Delta:
-        """Both edits as one Delta, whose updates are the sums.
+        """Both edits as one Delta: updates of one weight are added up, parts of other kinds stand side by side.
 
         Raises:
             ConfigError: If the two were made for different models.
         """
         if self.provenance.model != other.provenance.model:
             raise ConfigError("the two Deltas were made for different models. Merge Deltas of one unedited model.")
-        updates = dict(self.updates)
-        for name, update in other.updates.items():
-            updates[name] = added(updates[name], update) if name in updates else update
         provenance = Provenance(
             editor=f"{self.provenance.editor}+{other.provenance.editor}",
             options={"parts": [dict(self.provenance.options), dict(other.provenance.options)]},
             model=self.provenance.model,
-            requests=hashlib.sha256((self.provenance.requests + other.provenance.requests).encode()).hexdigest(),
+            tokenizer=self.provenance.tokenizer,
+            requests=content_hash(self.provenance.requests, other.provenance.requests),
             layers=tuple(sorted({*self.layers, *other.layers})),
+            code=content_hash(self.provenance.code, other.provenance.code),
         )
-        return Delta(updates, provenance)
+        return Delta(_merged(self.parts, other.parts), provenance)
 
     def hash(self) -> str:
-        """A hash of the updates, bit for bit."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self._tensors().items()):
+        """A hash of all parts, bit for bit."""
+        digest = hashlib.sha256(_description(self.parts).encode())
+        for name, tensor in sorted(_tensors(self.parts).items()):
             digest.update(name.encode())
             digest.update(tensor.cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Write the updates as safetensors, with the provenance as metadata."""
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in self._tensors().items()}
-        metadata = {"provenance": json.dumps(asdict(self.provenance), sort_keys=True)}
+        """Write the parts as safetensors, with their kinds and the provenance as metadata."""
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in _tensors(self.parts).items()}
+        metadata = {"parts": _description(self.parts), "provenance": self.provenance.to_json()}
         write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, metadata))
 
     @classmethod
-    def load(cls, path: str | Path) -> Delta:
+    def load(cls, path: str | Path, kinds: Sequence[type[Part]] = (WeightPart,)) -> Delta:
         """Read a saved Delta.
 
+        Args:
+            path: The file.
+            kinds: The kinds of part that it may hold; name your own to load them.
+
         Raises:
-            ConfigError: If the file is truncated or is not a Delta.
+            ConfigError: If the file is truncated or no Delta, or holds a part of another kind.
         """
+        by_kind = {kind.kind: kind for kind in kinds}
         try:
             with safe_open(str(path), framework="pt") as file:
-                stored = json.loads((file.metadata() or {})["provenance"])
-                parts: dict[str, dict[str, Tensor]] = {}
-                for key in sorted(file.keys()):
-                    name, part = key.rsplit("|", 1)
-                    parts.setdefault(name, {})[part] = file.get_tensor(key)
-            updates = {name: update_of(tensors) for name, tensors in parts.items()}
-        except (SafetensorError, KeyError, ValueError, OSError) as error:
+                metadata = file.metadata() or {}
+                stored = {key: file.get_tensor(key) for key in sorted(file.keys())}
+            described, provenance = json.loads(metadata["parts"]), Provenance.from_json(metadata["provenance"])
+            unknown = sorted({part["kind"] for part in described} - by_kind.keys())
+            if unknown:
+                raise ValueError(f"parts of the kind {', '.join(unknown)}, of which `kinds` names no class")
+            parts = [
+                by_kind[part["kind"]].restore(_part_of(stored, number, part["kind"]), part["fields"])
+                for number, part in enumerate(described)
+            ]
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise ConfigError(f"{path} holds no complete Delta ({error}). Remove it and edit again.") from error
-        return cls(updates, Provenance(**{**stored, "layers": tuple(stored["layers"])}))
+        return cls(parts, provenance)
 
-    def _tensors(self) -> dict[str, Tensor]:
-        return {
-            f"{name}|{part}": tensor
-            for name, update in self.updates.items()
-            for part, tensor in update.tensors().items()
-        }
+    def _weight_parts(self) -> list[WeightPart]:
+        return [part for part in self.parts if isinstance(part, WeightPart)]
 
-    def _parameter(self, model: nn.Module, name: str) -> nn.Parameter:
-        try:
-            parameter = model.get_parameter(name)
-        except AttributeError as error:
-            raise ConfigError(
-                f"the model has no parameter {name}; this Delta was made for another one. Edit this model anew."
-            ) from error
-        shape = self.updates[name].shape
-        if tuple(parameter.shape) != shape:
-            raise ConfigError(
-                f"{name} is {tuple(parameter.shape)}, the Delta's update {shape}: made for another model. "
-                "Edit this model anew."
-            )
-        return parameter
+
+def read_provenance(path: str | Path) -> Provenance:
+    """Where a saved Delta comes from, without reading its tensors.
+
+    Raises:
+        ConfigError: If the file is no Delta.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            return Provenance.from_json((file.metadata() or {})["provenance"])
+    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        raise ConfigError(f"{path} holds no Delta ({error}). Name the file that an edit wrote.") from error
+
+
+def _merged(ours: Sequence[Part], theirs: Sequence[Part]) -> list[Part]:
+    """All parts, those that can be one as one."""
+    merged = list(ours)
+    for part in theirs:
+        for place, mine in enumerate(merged):
+            both = mine.merged(part)
+            if both is not None:
+                merged[place] = both
+                break
+        else:
+            merged.append(part)
+    return merged
+
+
+def _description(parts: Sequence[Part]) -> str:
+    return json.dumps([{"kind": part.kind, "fields": dict(part.fields())} for part in parts], sort_keys=True)
+
+
+def _tensors(parts: Sequence[Part]) -> dict[str, Tensor]:
+    """All parts' tensors; a name is led by its part's number and kind."""
+    return {
+        f"{number}.{part.kind}|{name}": tensor
+        for number, part in enumerate(parts)
+        for name, tensor in part.tensors().items()
+    }
+
+
+def _part_of(tensors: Mapping[str, Tensor], number: int, kind: str) -> dict[str, Tensor]:
+    start = f"{number}.{kind}|"
+    return {name.removeprefix(start): tensor for name, tensor in tensors.items() if name.startswith(start)}

@@ -13,7 +13,7 @@ from edit_lit.errors import ConfigError
 
 
 class ENCORE(ClosedFormEditor):
-    """MEMIT in committed batches whose updates are kept small, with target values that stop when they suffice.
+    """Sequential MEMIT with small updates, and target values whose search stops once they suffice.
 
     Each layer's update minimises λ E‖Δk‖² + γ‖Δ‖² + Σ‖Δkₚ‖² over the facts written before + Σ‖Δkᵢ − rᵢ‖²; the search
     for a target value ends soon after the target has become the most probable answer.

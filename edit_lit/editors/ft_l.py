@@ -1,4 +1,4 @@
-"""FT-L: fine-tuning within narrow bounds."""
+"""FT-L: fine-tunes one MLP matrix within an L∞ bound."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.gradient.editor import GradientEditor
-from edit_lit.editors.gradient.training import TargetRow, TargetTraining, prompt_last, teacher_forced
+from edit_lit.editors.gradient.training import TargetTraining, prompt_last, teacher_forced
 from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.scoring import ScoredRow
 
 
 class FTL(GradientEditor):
@@ -25,7 +26,7 @@ class FTL(GradientEditor):
         max_change: Largest change of any entry of the matrix (L∞), against the unedited weights; no limit if null.
             Published: 5.0e-4 for GPT-2 XL, 5.0e-5 for GPT-J.
         teacher_forcing: Predict each target token from the prompt and the tokens before it.
-        training: The descent.
+        training: The optimisation.
         constraint: Limits what is written; nothing does if not given.
         schedule: Batches and paraphrases. Facts of a batch are trained together, batches one after another.
     """
@@ -45,7 +46,7 @@ class FTL(GradientEditor):
         self.max_change = max_change
         self.teacher_forcing = teacher_forcing
 
-    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[TargetRow]:
+    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[ScoredRow]:
         """The prompts, with the target after them or not."""
         if self.teacher_forcing:
             return teacher_forced(language_model.tokenizer, requests, end=False)

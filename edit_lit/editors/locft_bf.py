@@ -1,4 +1,4 @@
-"""LocFT-BF: localised fine-tuning, breadth first."""
+"""LocFT-BF: fine-tunes one MLP matrix breadth first, in mini-batches over all facts."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.gradient.editor import GradientEditor
-from edit_lit.editors.gradient.training import TargetRow, TargetTraining, teacher_forced
+from edit_lit.editors.gradient.training import TargetTraining, teacher_forced
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.scoring import ScoredRow
 
 
 class LocFTBF(GradientEditor):
@@ -22,7 +23,7 @@ class LocFTBF(GradientEditor):
         layers: The layers to edit. If not given: the one at two thirds of the depth; published are 22 of 32 for
             Llama-3 8B and 6 of 28 for Qwen2.5 7B.
         end_of_text: Train on the end-of-text token after the target.
-        training: The descent.
+        training: The optimisation.
         constraint: Limits what is written; nothing does if not given.
         schedule: Paraphrases; all facts make one batch unless ``batch_size`` says otherwise.
     """
@@ -38,6 +39,6 @@ class LocFTBF(GradientEditor):
         super().__init__(layers, training, constraint, schedule)
         self.end_of_text = end_of_text
 
-    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[TargetRow]:
+    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[ScoredRow]:
         """Prompt, target and end under teacher forcing."""
         return teacher_forced(language_model.tokenizer, requests, end=self.end_of_text)

@@ -1,11 +1,10 @@
-"""Editing by low-rank adapters that are merged into the weights."""
+"""LoRA as an editor: low-rank adapters trained on the targets and merged into the weights."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from peft import LoraConfig, LoraModel
@@ -13,24 +12,21 @@ from peft.tuners.lora import LoraLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from edit_lit import distributed
-from edit_lit.deltas.delta import Delta
 from edit_lit.deltas.updates import LowRank, Update
-from edit_lit.editors.base.diagnostics import listed
-from edit_lit.editors.base.editor import Editor
 from edit_lit.editors.base.schedule import Schedule
+from edit_lit.editors.gradient.editor import Batches, TrainingEditor, progress
 from edit_lit.editors.gradient.training import TargetTraining, teacher_forced
 from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.modes import frozen
 from edit_lit.language_model.module_tree import base_layer, is_projection, projection_weight
+from edit_lit.language_model.scoring import ScoredRow
 from edit_lit.tuning.selection import LayerSelection, ModuleChoice
 
 _ADAPTER = "edit"
 
 
-class LoRAEdit(Editor):
+class LoRAEdit(TrainingEditor):
     """Trains low-rank adapters on the targets and keeps their products as the edit (Hu et al., arXiv 2106.09685).
 
     Args:
@@ -39,7 +35,7 @@ class LoRAEdit(Editor):
             matched against full module names.
         r: Rank.
         alpha: Scale of the adapter is alpha / r.
-        training: The descent. Published: 30 to 70 steps at a learning rate of 5.0e-3.
+        training: The optimisation. Published: 30 to 70 steps at a learning rate of 5.0e-3.
         schedule: Batches and paraphrases. Facts of a batch are trained together, batches one after another.
         seed: Seed of the adapters' first factors; the second ones start at zero.
     """
@@ -54,51 +50,35 @@ class LoRAEdit(Editor):
         schedule: Schedule = Schedule(),
         seed: int = 0,
     ) -> None:
-        if layers is not None and (not layers or layers != sorted(set(layers))):
-            raise ConfigError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
+        super().__init__(layers, training, schedule)
         if r < 1:
             raise ConfigError(f"r is {r}; an adapter's rank must be at least 1.")
-        if schedule.passes > 1:
-            raise ConfigError(f"schedule.passes is {schedule.passes}; raise training.epochs instead.")
-        self.layers = layers
         self.modules = modules
         self.r = r
         self.alpha = alpha
-        self.training = training
-        self.schedule = schedule
         self.seed = seed
 
-    def edited_layers(self, language_model: LanguageModel) -> list[int]:
-        """The given layers, or all."""
-        layers = self.layers if self.layers is not None else list(range(len(language_model.blocks)))
-        language_model.check_layers(layers, "layers")
-        return layers
+    def default_layers(self, depth: int) -> list[int]:
+        """All layers."""
+        return list(range(depth))
 
-    def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
-        """See :meth:`Editor.edit`."""
-        if not requests:
-            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
-        targets = self._targets(language_model)
-        batches = self.schedule.batches(requests)
-        rows = [teacher_forced(language_model.tokenizer, batch, end=False) for batch in batches]
-        losses: dict[str, float] = {}
-        with frozen(language_model.model), self._adapted(language_model, targets) as adapters:
+    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[ScoredRow]:
+        """Prompt and target under teacher forcing."""
+        return teacher_forced(language_model.tokenizer, requests, end=False)
+
+    def train(self, language_model: LanguageModel, batches: Batches) -> tuple[Mapping[str, Update], list[float]]:
+        """Train the adapters, each batch from where the last one left them."""
+        losses: list[float] = []
+        with self._adapted(language_model, self._targets(language_model)) as adapters:
             factors = [
-                parameter
+                parameter.requires_grad_()
                 for layer in adapters.values()
                 for part in (layer.lora_A, layer.lora_B)
                 for parameter in part.parameters()
             ]
-            for factor in factors:
-                factor.requires_grad_()
-            for batch, batch_rows in zip(batches, rows, strict=True):
-                _, found = self.training.run(language_model, batch_rows, factors)
-                losses |= {request.name: loss for request, loss in zip(batch, found, strict=True)}
-            updates = {name: _product(layer).in_float32() for name, layer in adapters.items()}
-        unfinished = [name for name, loss in losses.items() if loss >= self.training.stop_loss]
-        diagnostics = {**listed("unfinished_targets", unfinished), "mean_loss": sum(losses.values()) / len(losses)}
-        provenance = replace(self.provenance(language_model, requests), diagnostics=diagnostics)
-        return distributed.from_first_process(Delta(updates, provenance))
+            for rows in progress(batches):
+                losses += self.training.run(language_model, rows, factors)[1]
+            return {name: _product(layer).in_float32() for name, layer in adapters.items()}, losses
 
     def _targets(self, language_model: LanguageModel) -> dict[str, nn.Module]:
         """The matrices that get an adapter, by their names in the model."""
@@ -112,7 +92,7 @@ class LoRAEdit(Editor):
     def _adapted(
         self, language_model: LanguageModel, targets: dict[str, nn.Module]
     ) -> Iterator[Mapping[str, LoraLayer]]:
-        """Adapters in place, by the names of the weights that they adapt; the plain model comes back afterwards."""
+        """Adapters in place, by the names of the weights that they adapt; they are taken out again afterwards."""
         model = language_model.model
         names = {name: language_model.parameter_name(projection_weight(module)) for name, module in targets.items()}
         config = LoraConfig(

@@ -1,4 +1,4 @@
-"""MEMIT in batches that are committed one after another."""
+"""Sequential MEMIT: each batch is written without moving the values of earlier batches' keys."""
 
 from __future__ import annotations
 

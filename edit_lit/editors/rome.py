@@ -10,6 +10,7 @@ from torch import Tensor
 from edit_lit.activations.contexts import Contexts
 from edit_lit.activations.hook_points import MLPOutput
 from edit_lit.activations.keys import KeysAndValues
+from edit_lit.deltas import Provenance
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.closed_form.editor import ClosedFormEditor
@@ -87,11 +88,13 @@ class ROME(ClosedFormEditor):
         """C⁻¹; its scale cancels."""
         return InverseCovariance(spectrum, 1.0, self.ridge)
 
-    def preconditioners(self, language_model: LanguageModel, layers: Sequence[int]) -> Mapping[int, Preconditioner]:
+    def preconditioners(
+        self, language_model: LanguageModel, layers: Sequence[int], provenance: Provenance
+    ) -> Mapping[int, Preconditioner]:
         """C⁻¹ of each layer, or I."""
         if not self.use_moments:
             return dict.fromkeys(layers, Identity())
-        return super().preconditioners(language_model, layers)
+        return super().preconditioners(language_model, layers, provenance)
 
     def solve(
         self, preconditioner: Preconditioner, reading: KeysAndValues, targets_FD: Tensor, weight_DN: Tensor

@@ -1,4 +1,4 @@
-"""Edit requests and where they come from."""
+"""Edit requests and the sources that load them."""
 
 from edit_lit.facts.counterfact import CounterFact
 from edit_lit.facts.json_facts import JsonFacts

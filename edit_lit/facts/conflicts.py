@@ -1,4 +1,4 @@
-"""Requests that cannot all hold, and requests that ask for nothing."""
+"""Finds conflicting, duplicate and unchanged facts among edit requests, and warns of them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edit_lit.facts.request import EditRequest
+from edit_lit.facts.request import EditRequest, normalized_name
 
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Conflicts:
-    """What is odd about a list of requests.
+    """The conflicts among a list of requests.
 
     Args:
         conflicting: Pairs that share subject and relation, or subject and prompt, but ask for different objects.
@@ -50,14 +50,15 @@ def find_conflicts(requests: Sequence[EditRequest]) -> Conflicts:
     for request in requests:
         earlier = [first[key] for key in _keys(request) if key in first]
         if earlier:
-            same = _plain(earlier[0].target_new) == _plain(request.target_new)
+            same = normalized_name(earlier[0].target_new) == normalized_name(request.target_new)
             pairs[same].append((earlier[0], request))
         for key in _keys(request):
             first.setdefault(key, request)
     unchanged = [
         request
         for request in requests
-        if request.target_true is not None and _plain(request.target_true) == _plain(request.target_new)
+        if request.target_true is not None
+        and normalized_name(request.target_true) == normalized_name(request.target_new)
     ]
     return Conflicts(tuple(pairs[False]), tuple(pairs[True]), tuple(unchanged))
 
@@ -69,13 +70,11 @@ def warn_of_conflicts(requests: Sequence[EditRequest]) -> None:
 
 
 def _keys(request: EditRequest) -> list[tuple[str, str, str]]:
-    subject = _plain(request.subject)
-    by_prompt = ("prompt", subject, _plain(request.prompt))
-    return [by_prompt] if request.relation is None else [by_prompt, ("relation", subject, _plain(request.relation))]
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
+    subject = normalized_name(request.subject)
+    by_prompt = ("prompt", subject, normalized_name(request.prompt))
+    if request.relation is None:
+        return [by_prompt]
+    return [by_prompt, ("relation", subject, normalized_name(request.relation))]
 
 
 def _pair(first: EditRequest, second: EditRequest) -> str:

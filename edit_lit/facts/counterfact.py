@@ -1,9 +1,10 @@
-"""CounterFact, in the two schemas in which it goes around."""
+"""CounterFact as a fact source, in the schemas of ROME and of EasyEdit."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from edit_lit.errors import ConfigError
 from edit_lit.facts.neighbors import with_neighbor_subjects
@@ -12,6 +13,7 @@ from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
 from edit_lit.records.fields import Fields
 
 
+@dataclass(kw_only=True, eq=False)
 class CounterFact(RecordSource):
     """CounterFact records of ROME and MEMIT, or of EasyEdit; the fields of a record say which.
 
@@ -26,47 +28,25 @@ class CounterFact(RecordSource):
     neighbour that brings a ``subject`` keeps it.
 
     Args:
-        path: A local file, a URL such as ``hf://datasets/owner/name/file.json``, or a data set on the hub.
         relations: Relations to take, such as ``[P36, P103]``; all of them if not given. Their facts come before
             ``indices`` and all other choice.
-        limit: How many requests to keep; all of them if not given.
-        seed: Shuffle the source with this seed; keep its order if not given.
-        skip: How many requests to drop from the front.
-        indices: Positions in the source to take, in this order, instead of a shuffled choice.
-        on_error: ``raise`` refuses a malformed record, naming its index, field and the remedy; ``skip`` leaves it out
-            and warns with a count of them.
-        name: Configuration of a hub data set.
-        split: Split of a hub data set.
     """
 
-    def __init__(
-        self,
-        path: str,
-        relations: Sequence[str] | None = None,
-        limit: int | None = None,
-        seed: int | None = None,
-        skip: int = 0,
-        indices: Sequence[int] | None = None,
-        on_error: Literal["raise", "skip"] = "raise",
-        name: str | None = None,
-        split: str = "train",
-    ) -> None:
-        super().__init__(path, limit, seed, skip, indices, on_error, name, split)
-        self.relations = relations
+    relations: Sequence[str] | None = None
+
+    def requests(self, record: Fields, number: int) -> list[EditRequest]:
+        """One request, whichever the record's schema."""
+        return [_rome(record, number) if "requested_rewrite" in record else _easy_edit(record, number)]
 
     def read(self) -> list[EditRequest]:
-        """One request for each record of the relations."""
-        requests = with_neighbor_subjects(self.collect(self.records(), _requests))
+        """The requests of the chosen relations, with their neighbours' subjects filled in."""
+        requests = with_neighbor_subjects(super().read())
         if self.relations is None:
             return requests
         absent = sorted(set(self.relations) - {str(request.relation) for request in requests})
         if absent:
             raise ConfigError(f"relations names {', '.join(absent)}, of which {self.path} has no record. Drop it.")
         return [request for request in requests if request.relation in self.relations]
-
-
-def _requests(record: Fields, number: int) -> list[EditRequest]:
-    return [_rome(record, number) if "requested_rewrite" in record else _easy_edit(record, number)]
 
 
 def _rome(record: Fields, number: int) -> EditRequest:

@@ -1,6 +1,8 @@
-"""A person's own edits in a file."""
+"""A fact source for a person's own edits in a file."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from edit_lit.errors import ConfigError
 from edit_lit.facts.record_source import RecordSource
@@ -31,38 +33,34 @@ class JsonFacts(RecordSource):
     except as ``id``.
     """
 
-    def read(self) -> list[EditRequest]:
-        """One request for each record."""
-        return self.collect(self.records(), _requests)
-
-
-def _requests(record: Fields, number: int) -> list[EditRequest]:
-    for name in record.record:
-        if name not in _FIELDS:
-            raise ConfigError(f"{record.where}: there is no field {name!r}. The fields are {', '.join(_FIELDS)}.")
-    request = EditRequest(
-        subject=record.text("subject"),
-        prompt=record.text("prompt"),
-        target_new=record.text("target_new"),
-        target_true=record.optional("target_true"),
-        paraphrases=record.texts("paraphrases"),
-        neighborhood=_questions(record, "neighborhood"),
-        portability=_questions(record, "portability"),
-        id=record.label("id") or str(number),
-        relation=record.optional("relation"),
-    )
-    return [request]
+    def requests(self, record: Fields, number: int) -> list[EditRequest]:
+        """One request, from the fields of its own names."""
+        _refuse_others(record, _FIELDS)
+        request = EditRequest(
+            subject=record.text("subject"),
+            prompt=record.text("prompt"),
+            target_new=record.text("target_new"),
+            target_true=record.optional("target_true"),
+            paraphrases=record.texts("paraphrases"),
+            neighborhood=_questions(record, "neighborhood"),
+            portability=_questions(record, "portability"),
+            id=record.label("id") or str(number),
+            relation=record.optional("relation"),
+        )
+        return [request]
 
 
 def _questions(record: Fields, name: str) -> tuple[Question, ...]:
-    questions = []
-    for item in record.inners(name):
-        for field in item.record:
-            if field not in _QUESTION_FIELDS:
-                raise ConfigError(
-                    f"{item.where}: there is no field {field!r}. The fields are {', '.join(_QUESTION_FIELDS)}."
-                )
-        questions.append(
-            Question(item.text("prompt"), item.text("answer"), item.optional("alternative"), item.optional("subject"))
-        )
-    return tuple(questions)
+    return tuple(_question(item) for item in record.inners(name))
+
+
+def _question(item: Fields) -> Question:
+    _refuse_others(item, _QUESTION_FIELDS)
+    return Question(item.text("prompt"), item.text("answer"), item.optional("alternative"), item.optional("subject"))
+
+
+def _refuse_others(record: Fields, names: Sequence[str]) -> None:
+    """Refuse a record with other fields than these, which may be misspelt."""
+    for name in record.record:
+        if name not in names:
+            raise ConfigError(f"{record.where}: there is no field {name!r}. The fields are {', '.join(names)}.")

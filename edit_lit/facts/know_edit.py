@@ -1,4 +1,4 @@
-"""KnowEdit: edits with groups of portability and locality questions."""
+"""KnowEdit as a fact source: edits with groups of portability and locality questions."""
 
 from __future__ import annotations
 
@@ -14,24 +14,20 @@ class KnowEdit(RecordSource):
     in the record's order; of the answers to one question the first counts.
     """
 
-    def read(self) -> list[EditRequest]:
-        """One request for each record."""
-        return self.collect(self.records(), _requests)
-
-
-def _requests(record: Fields, number: int) -> list[EditRequest]:
-    subject = record.text("subject")
-    request = EditRequest(
-        subject=subject,
-        prompt=template_of(record.text("prompt"), subject),
-        target_new=record.answers("target_new")[0],
-        target_true=record.answers("ground_truth")[0] if record.record.get("ground_truth") else None,
-        paraphrases=record.answers("rephrase_prompt") if "rephrase_prompt" in record else (),
-        neighborhood=_groups(record, "locality"),
-        portability=_groups(record, "portability"),
-        id=record.label("case_id") or str(number),
-    )
-    return [request]
+    def requests(self, record: Fields, number: int) -> list[EditRequest]:
+        """One request."""
+        subject = record.text("subject")
+        request = EditRequest(
+            subject=subject,
+            prompt=template_of(record.text("prompt"), subject),
+            target_new=record.answers("target_new")[0],
+            target_true=record.answers("ground_truth")[0] if record.record.get("ground_truth") else None,
+            paraphrases=record.answers("rephrase_prompt") if "rephrase_prompt" in record else (),
+            neighborhood=_groups(record, "locality"),
+            portability=_groups(record, "portability"),
+            id=record.label("case_id") or str(number),
+        )
+        return [request]
 
 
 def _groups(record: Fields, name: str) -> tuple[Question, ...]:

@@ -1,4 +1,4 @@
-"""Facts that language models are known to know."""
+"""ROME's list of facts that language models know, as a fact source."""
 
 from __future__ import annotations
 
@@ -19,23 +19,24 @@ class Known(RecordSource):
     """
 
     def read(self) -> list[EditRequest]:
-        """One request for each fact."""
+        """The requests of all records, once it is known which objects each relation has."""
         records = self.records()
-        others = OtherObjects(_objects(records))
-        return self.collect(records, lambda record, number: [_request(record, number, others)])
+        self._other_objects = OtherObjects(_objects(records))
+        return self.collect(records, self.requests)
 
-
-def _request(record: Fields, number: int, others: OtherObjects) -> EditRequest:
-    subject, object_ = record.text("subject"), record.text("attribute").strip()
-    relation = record.optional("relation_id")
-    return EditRequest(
-        subject=subject,
-        prompt=template_of(record.text("prompt"), subject),
-        target_new=others.draw(relation or "", object_, subject),
-        target_true=object_,
-        id=record.label("known_id") or str(number),
-        relation=relation,
-    )
+    def requests(self, record: Fields, number: int) -> list[EditRequest]:
+        """One request, whose new object is drawn."""
+        subject, object_ = record.text("subject"), record.text("attribute").strip()
+        relation = record.optional("relation_id")
+        request = EditRequest(
+            subject=subject,
+            prompt=template_of(record.text("prompt"), subject),
+            target_new=self._other_objects.draw(relation or "", object_, subject),
+            target_true=object_,
+            id=record.label("known_id") or str(number),
+            relation=relation,
+        )
+        return [request]
 
 
 def _objects(records: Sequence[Any]) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""MQuAKE: questions whose answers need several edited facts."""
+"""MQuAKE as a fact source: multi-hop questions whose answers need several edited facts."""
 
 from __future__ import annotations
 
@@ -17,30 +17,26 @@ class MQuAKE(RecordSource):
     paraphrase.
     """
 
-    def read(self) -> list[EditRequest]:
-        """One request for each rewrite of each case."""
-        return self.collect(self.records(), _requests)
-
-
-def _requests(record: Fields, number: int) -> list[EditRequest]:
-    case = record.label("case_id") or str(number)
-    rewrites = record.inners("requested_rewrite")
-    if not rewrites:
-        raise ConfigError(f"{record.where}: requested_rewrite holds no rewrite. Give the case at least one.")
-    hops = tuple(
-        Question(question, record.text("new_answer"), record.optional("answer"))
-        for question in record.texts("questions")
-    )
-    return [
-        EditRequest(
-            subject=rewrite.text("subject"),
-            prompt=rewrite.text("prompt"),
-            target_new=rewrite.inner("target_new").text("str"),
-            target_true=rewrite.inner("target_true").text("str"),
-            paraphrases=(rewrite.text("question"),) if "question" in rewrite else (),
-            portability=hops if place == 0 else (),
-            id=f"{case}/{place}",
-            relation=rewrite.optional("relation_id"),
+    def requests(self, record: Fields, number: int) -> list[EditRequest]:
+        """One request for each rewrite of the case."""
+        case = record.label("case_id") or str(number)
+        rewrites = record.inners("requested_rewrite")
+        if not rewrites:
+            raise ConfigError(f"{record.where}: requested_rewrite holds no rewrite. Give the case at least one.")
+        hops = tuple(
+            Question(question, record.text("new_answer"), record.optional("answer"))
+            for question in record.texts("questions")
         )
-        for place, rewrite in enumerate(rewrites)
-    ]
+        return [
+            EditRequest(
+                subject=rewrite.text("subject"),
+                prompt=rewrite.text("prompt"),
+                target_new=rewrite.inner("target_new").text("str"),
+                target_true=rewrite.inner("target_true").text("str"),
+                paraphrases=(rewrite.text("question"),) if "question" in rewrite else (),
+                portability=hops if place == 0 else (),
+                id=f"{case}/{place}",
+                relation=rewrite.optional("relation_id"),
+            )
+            for place, rewrite in enumerate(rewrites)
+        ]

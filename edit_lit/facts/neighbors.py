@@ -1,4 +1,4 @@
-"""Which part of a neighbour's prompt is its subject, for sources that publish the prompts alone."""
+"""Finds the subjects of neighbourhood prompts, for data sets that publish the prompts alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""New objects for facts that come without one."""
+"""Draws new objects for facts that come without one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ParaRel: true facts of 39 relations, each with several wordings."""
+"""ParaRel as a fact source: true facts of 39 relations, each with several wordings."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import random
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 import fsspec
 
 from edit_lit.errors import ConfigError
 from edit_lit.facts.other_objects import OtherObjects
-from edit_lit.facts.record_source import RecordSource
+from edit_lit.facts.record_source import RecordFiles
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
 from edit_lit.records.fields import Fields
 from edit_lit.records.readers import read_records
@@ -25,7 +26,8 @@ PATTERNS = "pattern_data/graphs_json"
 SUBJECT, OBJECT = "sub_label", "obj_label"
 
 
-class ParaRel(RecordSource):
+@dataclass(kw_only=True, eq=False)
+class ParaRel(RecordFiles):
     """ParaRel's facts, worded by its patterns.
 
     A causal model is asked with what stands before the object, so only patterns that end in it serve: the first is
@@ -36,30 +38,15 @@ class ParaRel(RecordSource):
         path: The folder, or its URL, that holds ``trex_lms_vocab`` and ``pattern_data/graphs_json``.
         relations: Relations to take, such as ``[P36, P103]``; all of them if not given.
         neighbors: Most neighbourhood questions for a fact.
-        limit: How many requests to keep; all of them if not given.
-        seed: Shuffle the source with this seed; keep its order if not given.
-        skip: How many requests to drop from the front.
-        indices: Positions in the source to take, in this order, instead of a shuffled choice.
-        on_error: ``raise`` refuses a malformed record, naming its index, field and the remedy; ``skip`` leaves it out
-            and warns with a count of them.
     """
 
-    def __init__(
-        self,
-        path: str,
-        relations: Sequence[str] | None = None,
-        neighbors: int = 5,
-        limit: int | None = None,
-        seed: int | None = None,
-        skip: int = 0,
-        indices: Sequence[int] | None = None,
-        on_error: Literal["raise", "skip"] = "raise",
-    ) -> None:
-        super().__init__(path, limit, seed, skip, indices, on_error)
-        if neighbors < 0:
-            raise ConfigError(f"neighbors is {neighbors}; it must be 0 or more.")
-        self.relations = relations
-        self.neighbors = neighbors
+    relations: Sequence[str] | None = None
+    neighbors: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.neighbors < 0:
+            raise ConfigError(f"neighbors is {self.neighbors}; it must be 0 or more.")
 
     def read(self) -> list[EditRequest]:
         """All facts of the chosen relations, relation by relation."""

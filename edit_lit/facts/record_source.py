@@ -1,9 +1,11 @@
-"""What all fact sources made of records share: reading, checking and the choice of what to do about errors."""
+"""The base classes of fact sources that are made of records."""
 
 from __future__ import annotations
 
 import warnings
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from edit_lit.errors import ConfigError
@@ -16,44 +18,25 @@ Maker = Callable[[Fields, int], list[EditRequest]]
 """Makes the requests of a record, given its position; raises a ConfigError if the record is malformed."""
 
 
-class RecordSource(FactSource):
-    """Edit requests made of records; a subclass reads them and says how one record becomes requests.
+@dataclass(eq=False)
+class RecordFiles(FactSource):
+    """A fact source that makes its requests of records, and decides what to do about malformed ones.
 
     Args:
-        path: A local file, a URL such as ``hf://datasets/owner/name/file.json``, or a data set on the hub.
-        limit: How many requests to keep; all of them if not given.
-        seed: Shuffle the source with this seed; keep its order if not given.
-        skip: How many requests to drop from the front.
-        indices: Positions in the source to take, in this order, instead of a shuffled choice.
+        path: The file or folder that holds the records, or its URL.
         on_error: ``raise`` refuses a malformed record, naming its index, field and the remedy; ``skip`` leaves it out
             and warns with a count of them.
-        name: Configuration of a hub data set.
-        split: Split of a hub data set.
     """
 
-    def __init__(
-        self,
-        path: str,
-        limit: int | None = None,
-        seed: int | None = None,
-        skip: int = 0,
-        indices: Sequence[int] | None = None,
-        on_error: Literal["raise", "skip"] = "raise",
-        name: str | None = None,
-        split: str = "train",
-    ) -> None:
-        super().__init__(limit, seed, skip, indices)
-        if on_error not in ("raise", "skip"):
-            raise ConfigError(f"on_error is {on_error!r}; use 'raise' or 'skip'.")
-        check_path(path)
-        self.path = path
-        self.on_error = on_error
-        self.name = name
-        self.split = split
+    path: str
+    _: KW_ONLY
+    on_error: Literal["raise", "skip"] = "raise"
 
-    def records(self) -> list[Any]:
-        """The records, in their order."""
-        return read_records(self.path, self.name, self.split)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.on_error not in ("raise", "skip"):
+            raise ConfigError(f"on_error is {self.on_error!r}; use 'raise' or 'skip'.")
+        check_path(self.path)
 
     def collect(self, records: Sequence[Any], make: Maker) -> list[EditRequest]:
         """The requests of all records, in their order.
@@ -89,6 +72,40 @@ class RecordSource(FactSource):
             if str(error).startswith(where):
                 raise
             raise ConfigError(f"{where}: {error}") from error
+
+
+@dataclass(kw_only=True, eq=False)
+class RecordSource(RecordFiles):
+    """A fact source whose records are one data set; a subclass says how one record becomes requests.
+
+    Args:
+        path: A local file, a URL such as ``hf://datasets/owner/name/file.json``, or a data set on the hub.
+        name: Configuration of a hub data set.
+        split: Split of a hub data set.
+    """
+
+    name: str | None = None
+    split: str = "train"
+
+    @abstractmethod
+    def requests(self, record: Fields, number: int) -> list[EditRequest]:
+        """The requests that one record becomes.
+
+        Args:
+            record: The record.
+            number: Its position in the data set.
+
+        Raises:
+            ConfigError: If the record is malformed.
+        """
+
+    def read(self) -> list[EditRequest]:
+        """The requests of all records, in their order."""
+        return self.collect(self.records(), self.requests)
+
+    def records(self) -> list[Any]:
+        """The records, in their order."""
+        return read_records(self.path, self.name, self.split)
 
 
 def template_of(prompt: str, subject: str) -> str:

@@ -1,4 +1,4 @@
-"""What is asked of an editor: one fact to change, and the questions that measure the change."""
+"""Edit requests: one fact to change, and the questions that measure the change."""
 
 from __future__ import annotations
 
@@ -142,6 +142,11 @@ def last_mention(prompt: str, subject: str) -> int:
     """
     found = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt)]
     return found[-1] if found else prompt.rfind(subject)
+
+
+def normalized_name(name: str) -> str:
+    """A name without case and surplus space, so that two spellings of it compare equal."""
+    return " ".join(name.casefold().split())
 
 
 def subjects_of(requests: Iterable[EditRequest]) -> frozenset[str]:

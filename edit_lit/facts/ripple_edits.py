@@ -1,4 +1,4 @@
-"""RippleEdits: what else changes, and what must not, when a fact does."""
+"""RippleEdits as a fact source: questions about what an edit should change besides, and what it should not."""
 
 from __future__ import annotations
 
@@ -39,26 +39,22 @@ class RippleEdits(RecordSource):
     answers; queries that the benchmark left without an answer, and conditions on what the model knew, are passed over.
     """
 
-    def read(self) -> list[EditRequest]:
-        """One request for each record."""
-        return self.collect(self.records(), _requests)
-
-
-def _requests(record: Fields, number: int) -> list[EditRequest]:
-    edit = record.inner("edit")
-    prompt, subject, target_new = _statement(edit.text("prompt"))
-    before = next((name for name in ("original_fact", "previous_fact") if name in edit), None)
-    request = EditRequest(
-        subject=subject,
-        prompt=prompt,
-        target_new=target_new,
-        target_true=None if before is None else _statement(edit.inner(before).text("prompt"))[2],
-        neighborhood=_questions(record, LOCALITY),
-        portability=_questions(record, PORTABILITY),
-        id=str(number),
-        relation=edit.optional("relation"),
-    )
-    return [request]
+    def requests(self, record: Fields, number: int) -> list[EditRequest]:
+        """One request."""
+        edit = record.inner("edit")
+        prompt, subject, target_new = _statement(edit.text("prompt"))
+        before = next((name for name in ("original_fact", "previous_fact") if name in edit), None)
+        request = EditRequest(
+            subject=subject,
+            prompt=prompt,
+            target_new=target_new,
+            target_true=None if before is None else _statement(edit.inner(before).text("prompt"))[2],
+            neighborhood=_questions(record, LOCALITY),
+            portability=_questions(record, PORTABILITY),
+            id=str(number),
+            relation=edit.optional("relation"),
+        )
+        return [request]
 
 
 def _statement(sentence: str) -> tuple[str, str, str]:

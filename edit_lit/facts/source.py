@@ -1,20 +1,24 @@
-"""Where edit requests come from."""
+"""The base class of fact sources: it chooses some of the edit requests that a subclass reads."""
 
 from __future__ import annotations
 
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from edit_lit.errors import ConfigError
-from edit_lit.facts.request import EditRequest
+from edit_lit.facts.request import EditRequest, normalized_name
 
 
+@dataclass(kw_only=True, eq=False)
 class FactSource(ABC):
     """A list of edit requests in a fixed order, and the choice of some of them.
 
-    The choice is made in the order of the arguments: subjects excluded by the caller fall first, then
-    ``indices`` picks, or ``seed`` shuffles; ``skip`` drops the first; ``limit`` keeps the next.
+    The choice takes these steps: ``indices`` picks, or ``seed`` shuffles; facts about subjects that the caller excludes
+    are dropped; ``skip`` drops the first; ``limit`` keeps the next.
+
+    A source is a dataclass: its fields are its options, and a subclass inherits them with their help.
 
     Args:
         limit: How many requests to keep; all of them if not given.
@@ -23,19 +27,18 @@ class FactSource(ABC):
         indices: Positions in the source to take, in this order, instead of a shuffled choice.
     """
 
-    def __init__(
-        self, limit: int | None = None, seed: int | None = None, skip: int = 0, indices: Sequence[int] | None = None
-    ) -> None:
-        if limit is not None and limit < 1:
-            raise ConfigError(f"limit is {limit}; it must be at least 1. Leave it out to take every fact.")
-        if skip < 0:
-            raise ConfigError(f"skip is {skip}; it must be 0 or more.")
-        if indices is not None and seed is not None:
+    limit: int | None = None
+    seed: int | None = None
+    skip: int = 0
+    indices: Sequence[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise ConfigError(f"limit is {self.limit}; it must be at least 1. Leave it out to take every fact.")
+        if self.skip < 0:
+            raise ConfigError(f"skip is {self.skip}; it must be 0 or more.")
+        if self.indices is not None and self.seed is not None:
             raise ConfigError("indices and seed exclude each other: indices already fix the order. Drop one.")
-        self.limit = limit
-        self.seed = seed
-        self.skip = skip
-        self.indices = indices
 
     @abstractmethod
     def read(self) -> list[EditRequest]:
@@ -52,8 +55,8 @@ class FactSource(ABC):
             ConfigError: If an index lies outside the source, or nothing is left.
         """
         requests = self._order(self.read())
-        excluded = {_plain(subject) for subject in exclude_subjects}
-        requests = [request for request in requests if _plain(request.subject) not in excluded]
+        excluded = {normalized_name(subject) for subject in exclude_subjects}
+        requests = [request for request in requests if normalized_name(request.subject) not in excluded]
         stop = None if self.limit is None else self.skip + self.limit
         chosen = requests[self.skip : stop]
         if not chosen:
@@ -75,7 +78,3 @@ class FactSource(ABC):
         if self.seed is not None:
             random.Random(self.seed).shuffle(requests)
         return requests
-
-
-def _plain(subject: str) -> str:
-    return " ".join(subject.casefold().split())

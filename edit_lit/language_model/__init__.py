@@ -1,4 +1,4 @@
-"""A causal language model: its parts, its token batches, its hooks and its scores."""
+"""The language model: its modules, token batches, hooks, KV cache, scoring and generation."""
 
 from edit_lit.language_model.model import LanguageModel, PartNames, working_type
 

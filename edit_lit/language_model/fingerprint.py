@@ -1,13 +1,15 @@
-"""A short name for a model's exact weights."""
+"""Hashes that tell exact weights and tokenizers apart."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm.auto import tqdm
+from transformers import PreTrainedTokenizerBase
 
 from edit_lit import distributed
 
@@ -25,16 +27,27 @@ def model_fingerprint(model: nn.Module) -> str:
     digest = hashlib.sha256()
     named = list(model.named_parameters())
     for name, parameter in tqdm(named, desc="fingerprint", delay=2, leave=False, disable=distributed.rank() > 0):
-        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype} {_checksum(parameter.detach())}\n".encode())
+        digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype} {tensor_checksum(parameter)}\n".encode())
     return digest.hexdigest()
 
 
-def _checksum(tensor: Tensor) -> int:
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """A hash of everything that a fast tokenizer does to a text, and of its special tokens.
+
+    Padding and truncation are left out: they are left over from its last call.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    kept = {name: part for name, part in state.items() if name not in ("padding", "truncation")}
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    return hashlib.sha256(json.dumps([kept, special], sort_keys=True).encode()).hexdigest()
+
+
+def tensor_checksum(tensor: Tensor) -> int:
     """A position-weighted sum of a tensor's bits as 64-bit words, modulo 2^64.
 
     Integer arithmetic wraps and does not round, so the order of summation cannot change the result.
     """
-    data = tensor.contiguous().view(-1).view(torch.uint8)
+    data = tensor.detach().contiguous().view(-1).view(torch.uint8)
     words = F.pad(data, (0, -data.numel() % 8)).view(torch.int64)
     total = torch.zeros((), dtype=torch.int64, device=tensor.device)
     for start in range(0, words.numel(), _CHUNK):

@@ -1,4 +1,4 @@
-"""Free greedy writing for many prompts."""
+"""Greedy generation for many prompts."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from edit_lit.language_model.token_batch import TokenBatch, length_batches
 def continuations(
     language_model: LanguageModel, prompts: Sequence[str], max_new_tokens: int, batch_tokens: int = 8192
 ) -> list[str]:
-    """What the model writes after each prompt, up to its end-of-sequence token, without special tokens.
+    """Greedy continuations of prompts, up to the end-of-sequence token, without special tokens.
 
-    With several processes each writes for a share of the prompts and all get all texts.
+    With several processes each generates for a share of the prompts and all get all texts.
 
     Args:
         language_model: The model.

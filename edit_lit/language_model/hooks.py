@@ -1,4 +1,4 @@
-"""Forward hooks that record or change what goes into and comes out of a module."""
+"""Forward hooks that record or change a module's input or output."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from edit_lit.language_model.token_batch import TokenBatch
 
 @dataclass
 class Record:
-    """The tensor that last went into or came out of a module."""
+    """A module's last recorded input or output."""
 
     value: Tensor | None = None
 
     def take(self, rows: TokenBatch | None = None) -> Tensor:
-        """The recorded tensor, forgotten here so that its memory can be freed.
+        """The recorded tensor, which is dropped here so that its memory can be freed.
 
         Args:
             rows: The input of the pass, to get [rows, length, size] also from the families that flatten rows and
@@ -64,14 +64,14 @@ def recorded_output(module: nn.Module) -> Iterator[Record]:
 
 @dataclass
 class KVCacheRecord:
-    """The attention keys and values that the last forward pass left behind, those it was given among them."""
+    """The KV cache after the last forward pass, with the keys and values that the pass was given."""
 
     cache: DynamicCache
 
 
 @contextmanager
 def recorded_kv_cache(language_model: LanguageModel) -> Iterator[KVCacheRecord]:
-    """Record the attention keys and values of a forward pass, of all layers that run."""
+    """Record the KV cache of a forward pass, of all layers that run."""
     # Found out beforehand, or the pass of one token that finds it out would leave that token in the cache.
     _ = language_model.blocks_return_tuples
     record = KVCacheRecord(DynamicCache())
@@ -89,7 +89,7 @@ def recorded_kv_cache(language_model: LanguageModel) -> Iterator[KVCacheRecord]:
 
 @contextmanager
 def shifted_output(module: nn.Module, shift: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Replace a module's output, or the first part of it, by a function of it that keeps its shape."""
+    """Replace a module's output, or the first part of it, by a function of it."""
 
     def replace(_: nn.Module, __: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]) -> Any:
         return (shift(output[0]), *output[1:]) if isinstance(output, tuple) else shift(output)

@@ -1,4 +1,4 @@
-"""A Hugging Face causal language model, its tokenizer, and where its parts are."""
+"""A Hugging Face causal language model with its tokenizer and the modules that editing works on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,19 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from edit_lit.errors import ConfigError
-from edit_lit.language_model.module_tree import attention_modules, find_blocks, is_projection, projection_shape
+from edit_lit.language_model.module_tree import (
+    attention_modules,
+    find_blocks,
+    is_projection,
+    plain_parameters,
+    projection_shape,
+)
 from edit_lit.language_model.token_batch import TokenBatch
 
 
 @dataclass(frozen=True)
 class PartNames:
-    """Names of a model's parts, for a model whose structure does not give them away.
+    """Names of a model's modules, for a model in which they cannot be found.
 
     Args:
         blocks: Path of the list of transformer blocks, such as ``model.layers``.
@@ -31,7 +37,7 @@ class PartNames:
 
 
 class LanguageModel(nn.Module):
-    """A causal language model with its tokenizer and the places that editing works on.
+    """A causal language model with its tokenizer and the modules that editing works on.
 
     The parts are found from the module tree, never from the model's name, so that any decoder of
     transformers works.
@@ -175,8 +181,12 @@ class LanguageModel(nn.Module):
         return writers[-1]
 
     def parameter_name(self, parameter: nn.Parameter) -> str:
-        """The name of a parameter inside the Hugging Face model."""
-        return next(name for name, candidate in self.model.named_parameters() if candidate is parameter)
+        """The name of a parameter in the plain Hugging Face model, as it is without adapters."""
+        return next(name for name, candidate in plain_parameters(self.model) if candidate is parameter)
+
+    def parameter(self, name: str) -> nn.Parameter | None:
+        """The parameter of a name in the plain Hugging Face model, also where an adapter is around it now."""
+        return next((parameter for plain, parameter in plain_parameters(self.model) if plain == name), None)
 
     def check_layers(self, layers: list[int], option: str) -> None:
         """Refuse layers that the model does not have.
@@ -222,7 +232,7 @@ class LanguageModel(nn.Module):
         return "position_ids" in inspect.signature(inner.forward).parameters
 
     def _surroundings(self, rows: TokenBatch) -> dict[str, Any]:
-        """What tells the model where rows stand and what they may attend to."""
+        """Attention mask, position ids and KV cache for a batch."""
         length = rows.ids.shape[1]
         if rows.past is not None:
             # Families with ALiBi have no positions to be given; they count what the mask lets through.
@@ -237,7 +247,7 @@ class LanguageModel(nn.Module):
 
 
 def working_type(tensor: Tensor) -> torch.dtype:
-    """The type to compute in for a tensor of weights or activations: float64 for float64, else float32."""
+    """The dtype to compute in for a tensor of weights or activations: float64 for float64, else float32."""
     return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 

@@ -1,4 +1,4 @@
-"""Running a model without leaving a trace: evaluation mode, gradients and flags come back as they were."""
+"""Contexts that put a model in evaluation mode or freeze it, and restore it afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; each module's own mode comes back afterwards."""
+    """Evaluation mode without gradients; each module's own mode is restored afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -24,7 +24,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode in which gradients reach activations but no weight; all flags come back afterwards."""
+    """Evaluation mode in which gradients reach activations but no weight; all flags are restored afterwards."""
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     with evaluating(model), torch.enable_grad():
         model.requires_grad_(False)

@@ -1,12 +1,19 @@
-"""Reading a model's module tree: its blocks, its attention, and matrices in either storage order."""
+"""Finds transformer blocks, attention modules and projection matrices in a model's module tree."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
+from peft import PeftModel
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from edit_lit.errors import ConfigError
+
+_WRAPPER = re.compile(r"\.(base_layer|original_module)(?=\.)")
+"""What peft puts into the names of what it wraps."""
 
 
 def find_blocks(model: PreTrainedModel, path: str | None) -> nn.ModuleList:
@@ -58,6 +65,13 @@ def base_layer(module: nn.Module) -> nn.Module:
     inner = getattr(module, "base_layer", module)
     assert isinstance(inner, nn.Module)
     return inner
+
+
+def plain_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """All parameters by the names that they have in the plain model, without the adapters around them."""
+    inner = model.get_base_model() if isinstance(model, PeftModel) else model
+    for name, parameter in inner.named_parameters():
+        yield _WRAPPER.sub("", name), parameter
 
 
 def projection_weight(module: nn.Module) -> nn.Parameter:

@@ -1,4 +1,4 @@
-"""A forward pass through some of a model's blocks.
+"""Forward passes through some of a model's blocks.
 
 The model's own ``forward`` always runs, so that masks, positions and whatever else a family prepares for its
 blocks stay its own business; blocks that are not wanted hand their input on.
@@ -19,7 +19,7 @@ from edit_lit.language_model.token_batch import TokenBatch
 
 @contextmanager
 def _skipped(language_model: LanguageModel, layers: range, output: Tensor | None = None) -> Iterator[None]:
-    """Let blocks return their input, or a given output, without computing anything."""
+    """Skip blocks: they return their input, or a given output, without computing anything."""
     as_tuple = language_model.blocks_return_tuples
 
     def skip(*inputs: Any, **named: Any) -> Any:
@@ -42,7 +42,7 @@ def run_blocks(
     resume: tuple[int, Tensor] | None = None,
     stop_after: int | None = None,
 ) -> Tensor:
-    """Run some of the blocks.
+    """Run the model, or only some of its blocks, and give the logits at some positions.
 
     Args:
         language_model: The model.

@@ -1,4 +1,4 @@
-"""Where a subject or an answer stands among the tokens of a text, by character offsets.
+"""Tokenises texts and finds the tokens of a subject or an answer by character offsets.
 
 The whole text is tokenised once and the tokenizer's own offsets say which tokens cover which
 characters. That needs no rule about leading spaces, BOS tokens or pieces that merge across a border.
@@ -6,7 +6,9 @@ characters. That needs no rule about leading spaces, BOS tokens or pieces that m
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
 
@@ -56,6 +58,19 @@ def encode_many(tokenizer: PreTrainedTokenizerBase, texts: list[str]) -> list[En
     ]
 
 
+def encode_stream(tokenizer: PreTrainedTokenizerBase, texts: Iterable[str], at_once: int = 256) -> Iterator[Encoded]:
+    """Tokenise texts as they are needed, some in one call, which is faster than one by one.
+
+    Args:
+        tokenizer: The tokenizer.
+        texts: The texts.
+        at_once: How many texts are read ahead.
+    """
+    remaining = iter(texts)
+    while some := list(islice(remaining, at_once)):
+        yield from encode_many(tokenizer, some)
+
+
 @dataclass(frozen=True)
 class AnswerRow:
     """A prompt and its answer as model input under teacher forcing.
@@ -76,21 +91,30 @@ class AnswerRow:
         return range(len(self.ids) - len(self.answer), len(self.ids))
 
 
-def answer_rows(tokenizer: PreTrainedTokenizerBase, pairs: list[tuple[str, str]]) -> list[AnswerRow]:
-    """Tokenise (prompt, answer) pairs, each joined by one space.
+def answer_rows(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]], names: Sequence[str] = ()
+) -> list[AnswerRow]:
+    """Tokenise (prompt, answer) pairs in one call, each joined by one space.
+
+    Args:
+        tokenizer: The tokenizer.
+        pairs: The pairs.
+        names: What an error calls each pair, beside its texts; nothing if not given.
 
     Raises:
         ConfigError: If an answer has no token of its own, or its first token begins the text.
     """
     texts = [joined(prompt, answer) for prompt, answer in pairs]
     rows = []
-    for text, (prompt, answer), encoded in zip(texts, pairs, encode_many(tokenizer, texts), strict=True):
+    for number, (text, encoded) in enumerate(zip(texts, encode_many(tokenizer, texts), strict=True)):
+        prompt, answer = pairs[number]
+        called = f"{names[number]}: answer {answer!r} to {prompt!r}" if names else f"answer {answer!r} to {prompt!r}"
         try:
             span = answer_span(encoded, text, answer)
-        except ValueError as error:
-            raise ConfigError(f"answer {answer!r} to {prompt!r}: {error}") from error
+        except ConfigError as error:
+            raise ConfigError(f"{called}: {error}") from error
         if span.start == 0:
-            raise ConfigError(f"answer {answer!r} to {prompt!r}: no token precedes it. Give the prompt some text.")
+            raise ConfigError(f"{called}: no token precedes it. Give the prompt some text.")
         rows.append(AnswerRow(encoded.ids[: span.stop - 1], encoded.ids[span.start : span.stop]))
     return rows
 

@@ -1,4 +1,4 @@
-"""Rows of token ids as padded batches."""
+"""Padded batches of token rows, and the grouping of rows by length."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edit_lit.language_model.kv_cache import KVCacheSlice
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Token rows padded on the right, whatever the tokenizer's own padding side.
+    """Token rows as model input, padded on the right whatever the tokenizer's own padding side.
 
     In a causal model nothing after a token reaches it, so right padding changes no hidden state of the
     real tokens, and absolute positions start at 0 in every row.
@@ -23,7 +23,7 @@ class TokenBatch:
         mask: 1 on real tokens, 0 on padding, [rows, length].
         positions: Position of each token in its own text, [rows, length], where rows hold several texts that must not
             see each other; the mask is not used then, since padding is a text of its own.
-        past: What stands before the rows, where they are the ends of texts whose beginnings have run already.
+        past: KV cache of the tokens before the rows, where these have run already.
     """
 
     ids: Tensor
@@ -49,9 +49,15 @@ class TokenBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def to(self, device: torch.device) -> TokenBatch:
+        """The same on a device, for rows with nothing before them."""
+        assert self.past is None, "a KV cache stays where its model is"
+        positions = None if self.positions is None else self.positions.to(device)
+        return TokenBatch(self.ids.to(device), self.mask.to(device), positions)
+
     @property
     def begins(self) -> Tensor:
-        """The column of a cache, past and rows together, in which each row's text begins, [rows]."""
+        """The column in which each row's text begins in a cache that holds ``past`` and the rows, [rows]."""
         return self.ids.new_zeros(len(self)) if self.past is None else self.past.size - self.past.lengths
 
 

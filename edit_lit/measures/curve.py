@@ -10,17 +10,20 @@ from edit_lit.measures.scores import Rule, edit_scores, margin, target_probabili
 BEFORE_EDIT = -1
 """The step under which outcomes of the unedited model are recorded."""
 
+Point = dict[str, float]
+"""The scores of one probe by their tags, such as ``retention/edited/exact``."""
+
 BINARY_RULES = (Rule.PROB, Rule.EXACT, Rule.FIRST)
 
 
-def curve_point(baseline: Mapping[Pool, Outcomes], now: Mapping[Pool, Outcomes]) -> dict[str, float]:
+def curve_point(baseline: Mapping[Pool, Outcomes], now: Mapping[Pool, Outcomes]) -> Point:
     """All scores of one probe, by their tags.
 
     Args:
         baseline: Outcomes right before the first training step, by pool.
         now: Outcomes at this step, by pool.
     """
-    point: dict[str, float] = {}
+    point: Point = {}
     for pool, outcomes in now.items():
         for rule in BINARY_RULES:
             point[f"retention/{pool}/{rule}"] = transition_counts(baseline[pool], outcomes, rule).retention
@@ -30,7 +33,7 @@ def curve_point(baseline: Mapping[Pool, Outcomes], now: Mapping[Pool, Outcomes])
     return {tag: value for tag, value in point.items() if value == value}
 
 
-def _edited_point(baseline: Outcomes, now: Outcomes) -> dict[str, float]:
+def _edited_point(baseline: Outcomes, now: Outcomes) -> Point:
     point = {"edit/target_prob": target_probability(now), "edit/margin": margin(now)}
     for rule in Rule:
         point |= {f"edit/{name}/{rule}": value for name, value in edit_scores(now, rule).items()}

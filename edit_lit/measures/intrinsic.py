@@ -1,4 +1,4 @@
-"""The intrinsic pool: facts that this very model knows, found by asking it before it is edited."""
+"""The intrinsic pool: facts that the unedited model knows and nobody edits, the control for ordinary forgetting."""
 
 from __future__ import annotations
 

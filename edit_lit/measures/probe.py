@@ -1,6 +1,6 @@
-"""Asking a model about facts, fast enough to do it all through training.
+"""Probes: batched questions that measure what a model answers about facts, all through training.
 
-Shape legend: Q questions, S rows, P scored tokens, U distinct positions, V vocabulary.
+Shape legend: P scored tokens, U distinct positions, V vocabulary.
 """
 
 from __future__ import annotations
@@ -15,32 +15,35 @@ from transformers import PreTrainedTokenizerBase
 from edit_lit import distributed
 from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, Question
-from edit_lit.language_model import LanguageModel, working_type
+from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
+from edit_lit.language_model.scoring import ScoredTokens
 from edit_lit.language_model.spans import AnswerRow, answer_rows
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Rows of similar length and the tokens that are scored in them.
+class _ProbeBatch:
+    """Rows of similar length and the answer tokens that are scored in them.
 
-    ``where`` are the distinct positions whose logits are needed, [U] each; every scored token has its position
-    among them, its id and its target (question · 2 + answer or alternative), [P] each; ``opens`` marks a
-    target's first token.
+    Args:
+        rows: Model input.
+        scored: The tokens, grouped by target: question · 2 for its answer, + 1 for its alternative.
+        opens: Whether each token is the first of its target, [P].
     """
 
     rows: TokenBatch
-    where: tuple[Tensor, Tensor]
-    position: Tensor
-    token: Tensor
-    target: Tensor
+    scored: ScoredTokens
     opens: Tensor
+
+    def to(self, device: torch.device) -> _ProbeBatch:
+        """The same on a device."""
+        return _ProbeBatch(self.rows.to(device), self.scored.to(device), self.opens.to(device))
 
 
 class Probe:
-    """Asks one pool of facts; built once, run at every probe step.
+    """Asks a model every question about one pool of facts; built once, run at every probe step.
 
     Everything that does not depend on the weights is prepared here. A row whose tokens begin another row is not
     run: in a causal model the longer row computes the same hidden states, so that the two targets of a prompt
@@ -79,7 +82,7 @@ class Probe:
         pairs += [(question.prompt, question.alternative) for question in questions if question.alternative]
         targets = [2 * number for number in range(len(questions))]
         targets += [2 * number + 1 for number, question in enumerate(questions) if question.alternative]
-        self._batches = _batches(answer_rows(tokenizer, pairs), targets, batch_tokens)
+        self._batches = _probe_batches(answer_rows(tokenizer, pairs), targets, batch_tokens)
         self.device = torch.device("cpu")
 
     def run(self, language_model: LanguageModel) -> Outcomes:
@@ -95,13 +98,10 @@ class Probe:
         sums = torch.zeros(4, size, dtype=torch.float64, device=device)
         with evaluating(language_model.model):
             for batch in distributed.shard(self._batches_on(device)):
-                logits_UV = language_model.logits_at(batch.rows, batch.where)
-                logits_UV = logits_UV.to(working_type(logits_UV))
-                picked_P = logits_UV[batch.position, batch.token]
-                nll_P = logits_UV.logsumexp(-1)[batch.position] - picked_P
-                hit_P = logits_UV.argmax(-1)[batch.position] == batch.token
+                logits_UV = language_model.logits_at(batch.rows, batch.scored.where)
+                nll_P, hit_P = batch.scored.nll(logits_UV), batch.scored.hits(logits_UV)
                 parts = torch.stack([nll_P, hit_P, torch.ones_like(nll_P), hit_P & batch.opens])
-                sums.index_add_(1, batch.target, parts.double())
+                sums.index_add_(1, batch.scored.group, parts.double())
         nll, hits, tokens, first = distributed.sum_over_processes(sums).cpu().view(4, -1, 2)
         return Outcomes(
             request=self._request,
@@ -113,10 +113,10 @@ class Probe:
             first=first,
         )
 
-    def _batches_on(self, device: torch.device) -> list[_Batch]:
-        """The batches, moved once to where the model is."""
+    def _batches_on(self, device: torch.device) -> list[_ProbeBatch]:
+        """The batches on the model's device, to which they are moved once."""
         if device != self.device:
-            self._batches = [_moved(batch, device) for batch in self._batches]
+            self._batches = [batch.to(device) for batch in self._batches]
             self.device = device
         return self._batches
 
@@ -144,19 +144,21 @@ def questions_of(request: EditRequest, kind: Kind, pool: Pool) -> Sequence[Quest
     return tuple(Question(prompt, answer, alternative) for prompt in prompts)
 
 
-def _batches(rows: list[AnswerRow], targets: list[int], batch_tokens: int) -> list[_Batch]:
+def _probe_batches(rows: list[AnswerRow], targets: list[int], batch_tokens: int) -> list[_ProbeBatch]:
     hosts, host_of = _absorb_prefixes([tuple(row.ids) for row in rows])
     guests: list[list[int]] = [[] for _ in hosts]
     for number, host in enumerate(host_of):
         guests[host].append(number)
     return [
-        _batch([hosts[host] for host in batch], [[(rows[n], targets[n]) for n in guests[host]] for host in batch])
+        _probe_batch([hosts[host] for host in batch], [[(rows[n], targets[n]) for n in guests[host]] for host in batch])
         for batch in length_batches([len(host) for host in hosts], batch_tokens)
     ]
 
 
 def _absorb_prefixes(rows: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]], list[int]]:
-    """The rows that begin no other row, and for each row which of them it begins or is.
+    """Leave out rows that are a prefix of another row.
+
+    Gives the rows that remain, and for each given row the number of the one whose prefix it is.
 
     Sorted, all rows that begin with a given row stand right behind it, so one backward walk finds them.
     """
@@ -170,25 +172,12 @@ def _absorb_prefixes(rows: list[tuple[int, ...]]) -> tuple[list[tuple[int, ...]]
     return hosts, host_of
 
 
-def _batch(hosts: list[tuple[int, ...]], guests: list[list[tuple[AnswerRow, int]]]) -> _Batch:
-    places: dict[tuple[int, int], int] = {}
-    scored = [
-        (places.setdefault((number, column), len(places)), token, target, column == row.positions[0])
-        for number, of_host in enumerate(guests)
-        for row, target in of_host
+def _probe_batch(hosts: list[tuple[int, ...]], guests: list[list[tuple[AnswerRow, int]]]) -> _ProbeBatch:
+    answers = [(number, row, target) for number, of_host in enumerate(guests) for row, target in of_host]
+    tokens = (
+        (number, column, token, target)
+        for number, row, target in answers
         for column, token in zip(row.positions, row.answer, strict=True)
-    ]
-    position, token, target, opens = (torch.tensor(part) for part in zip(*scored, strict=True))
-    where_row, where_column = (torch.tensor(part) for part in zip(*places, strict=True))
-    return _Batch(TokenBatch.of(hosts), (where_row, where_column), position, token, target, opens)
-
-
-def _moved(batch: _Batch, device: torch.device) -> _Batch:
-    return _Batch(
-        rows=TokenBatch(batch.rows.ids.to(device), batch.rows.mask.to(device)),
-        where=(batch.where[0].to(device), batch.where[1].to(device)),
-        position=batch.position.to(device),
-        token=batch.token.to(device),
-        target=batch.target.to(device),
-        opens=batch.opens.to(device),
     )
+    opens = torch.tensor([place == 0 for _, row, _ in answers for place in range(len(row.answer))])
+    return _ProbeBatch(TokenBatch.of(hosts), ScoredTokens.of(tokens), opens)

@@ -2,22 +2,33 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+import hashlib
+from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from datasets import load_dataset
+from tqdm.auto import tqdm
 
+from edit_lit.distributed import rank
 from edit_lit.errors import ConfigError
+from edit_lit.identity import Identified
 
 
-class Corpus(ABC):
+class Corpus(Identified):
     """A sequence of documents that is the same at every reading."""
 
     @abstractmethod
     def documents(self) -> Iterator[str]:
         """The documents, in a fixed order."""
+
+    def identity(self) -> str:
+        """A hash of all text, so that a rewritten file is another corpus and a moved one the same."""
+        digest = hashlib.sha256()
+        for text in tqdm(self.documents(), desc="corpus", unit="document", delay=2, leave=False, disable=rank() > 0):
+            digest.update(hashlib.sha256(text.encode()).digest())
+        return digest.hexdigest()
 
 
 class TextLines(Corpus):

@@ -1,4 +1,4 @@
-"""A record read field by field, each checked as it is read."""
+"""A view of a record that checks each field as it is read."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Fields:
     def answers(self, name: str) -> tuple[str, ...]:
         """Texts that all count as the answer: one text, or a list of them, however deeply nested."""
         value = self._get(name)
-        found = tuple(self._checked(name, item) for item in _flat(value))
+        found = tuple(self._checked(name, item) for item in _nested_items(value))
         if not found:
             raise self.wrong(name, value, "at least one text")
         return found
@@ -89,8 +89,9 @@ class Fields:
         return value
 
 
-def _flat(value: Any) -> list[Any]:
-    return [item for inner in value for item in _flat(inner)] if isinstance(value, (list, tuple)) else [value]
+def _nested_items(value: Any) -> list[Any]:
+    """The items of a list, and of the lists inside it; a value that is no list is the only item."""
+    return [item for inner in value for item in _nested_items(inner)] if isinstance(value, (list, tuple)) else [value]
 
 
 def _parsed(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Records of a file, a URL or a hub data set, whatever they are stored as."""
+"""Reads records from a file, a URL or a hub data set, in JSON, JSON Lines, CSV, TSV or Parquet."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The decay curve as a picture."""
+"""Figures: the decay curve of one run, and retention in several runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished or running run has left on disk."""
+"""A run read back from its folder: outcomes, downstream curves, seconds of the edit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import read_provenance
 from edit_lit.errors import ConfigError
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import FOLDER, read_probes
@@ -41,7 +41,7 @@ class Run:
             ConfigError: If it holds no probe records.
         """
         delta = folder / "edits" / "delta.safetensors"
-        seconds = Delta.load(delta).provenance.diagnostics.get("seconds") if delta.exists() else None
+        seconds = read_provenance(delta).diagnostics.get("seconds") if delta.exists() else None
         return cls(folder, read_probes(folder / FOLDER), _read_downstream(folder / "metrics.csv"), seconds)
 
     @property

@@ -1,4 +1,4 @@
-"""The table that answers the question: which edits survived."""
+"""Tables: the scores of one run before, after the edit and after fine-tuning, and runs side by side."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What a model is fine-tuned on."""
+"""Downstream tasks: what a model is fine-tuned on, and how it is scored there."""
 
 from edit_lit.tasks.columns import Columns
 from edit_lit.tasks.fact_statements import FactStatements
 from edit_lit.tasks.gsm8k import Gsm8k
 from edit_lit.tasks.hotpot_qa import HotpotQa
 from edit_lit.tasks.instructions import Instructions
-from edit_lit.tasks.prompt_templates import Alpaca, Chat, Plain, Prompt, QuestionAnswer
+from edit_lit.tasks.prompt_templates import Alpaca, Chat, Plain, PromptTemplate, QuestionAnswer
 from edit_lit.tasks.running_text import RunningText
 from edit_lit.tasks.scorers import ChoiceLikelihood, ExtractedChoice, FinalNumber, Scorer, ShortAnswer
 from edit_lit.tasks.sst2 import Sst2
@@ -23,7 +23,7 @@ __all__ = [
     "HotpotQa",
     "Instructions",
     "Plain",
-    "Prompt",
+    "PromptTemplate",
     "QuestionAnswer",
     "RunningText",
     "Scorer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch.utils.data import DistributedSampler
@@ -27,6 +28,9 @@ class BucketedSampler(DistributedSampler[Example]):
         seed: Seed of the order.
         bucket: Examples in a batch, all processes together, that should be of similar length; plain random order if
             not given.
+
+    Attributes:
+        skip: Examples of this process's share that the next pass leaves out, because they are done.
     """
 
     def __init__(
@@ -35,8 +39,14 @@ class BucketedSampler(DistributedSampler[Example]):
         super().__init__(dataset, num_replicas, rank, shuffle=shuffle, seed=seed, drop_last=False)
         self.bucket = bucket
         self.lengths = dataset.lengths() if bucket is not None else []
+        self.skip = 0
 
     def __iter__(self) -> Iterator[Example]:
+        rest = islice(self._share(), self.skip, None)
+        self.skip = 0
+        return rest
+
+    def _share(self) -> Iterator[Example]:
         if self.bucket is None:
             return super().__iter__()
         generator = torch.Generator().manual_seed(self.seed + self.epoch)

@@ -1,4 +1,4 @@
-"""Whether a text touches the edited facts: the axis along which decay changes its meaning."""
+"""Keeps or drops training texts by whether they mention an edit."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _IDENTIFIER = re.compile(r"[PQ]\d+")
 
 
 class EditFilter:
-    """Keeps or drops texts by whether they name an edited subject, object or relation.
+    """Keeps or drops texts by whether they mention an edit: its subject, its object or its relation.
 
     Names are compared as whole words, whatever their case and punctuation. A relation is named by its own name, unless
     that is a Wikidata number, and by the longest stretch of its prompt beside the subject, unless that is a single
@@ -63,12 +63,12 @@ class EditFilter:
         log.info(self.report())
 
     def report(self) -> str:
-        """How many texts fell, and why."""
+        """How many texts were dropped, and what the texts mention."""
         total = sum(self.counts.values())
-        related = total - self.counts["none"]
-        fell = total - related if self.keep_mentions else related
+        mentioning = total - self.counts["none"]
+        dropped = total - mentioning if self.keep_mentions else mentioning
         listed = ", ".join(f"{kind} {self.counts[kind]}" for kind in self.names)
-        return f"{fell} of {total} training texts dropped; {related} name an edit (first by {listed})"
+        return f"{dropped} of {total} training texts dropped; {mentioning} name an edit (first by {listed})"
 
 
 class _Phrases:

@@ -1,8 +1,9 @@
-"""Facts themselves as training text: how a small model comes to know what is edited later."""
+"""Facts as training text, from which a small model learns what is edited later."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
@@ -12,9 +13,10 @@ from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
 from edit_lit.tasks.packing import check_packing, pack
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
-from edit_lit.tasks.text import Text, example_of
+from edit_lit.tasks.text import Text, examples_of
 
 
+@dataclass(eq=False)
 class FactStatements(Task):
     """Each fact stated with its true object, once in every wording: prompt and paraphrases.
 
@@ -29,17 +31,12 @@ class FactStatements(Task):
         pack_tokens: Pack statements into rows of this many tokens, none of which sees another; one a row if not given.
     """
 
-    def __init__(
-        self,
-        facts: FactSource,
-        held_out: FactSource,
-        train_on_prompt: bool = True,
-        pack_tokens: int | None = None,
-    ) -> None:
-        self.facts = facts
-        self.held_out = held_out
-        self.train_on_prompt = train_on_prompt
-        self.pack_tokens = pack_tokens
+    facts: FactSource
+    held_out: FactSource
+    train_on_prompt: bool = True
+    pack_tokens: int | None = None
+
+    def __post_init__(self) -> None:
         self._train: list[Example] = []
         self._val: list[Example] = []
 
@@ -59,11 +56,10 @@ class FactStatements(Task):
         ]
         if not texts:
             raise ConfigError("task held_out asks every prompt that task facts states. Give the facts more wordings.")
-        examples = [example_of(tokenizer, text, self.train_on_prompt) for text in texts]
+        examples = examples_of(tokenizer, texts, self.train_on_prompt)
         self._train = examples if self.pack_tokens is None else list(pack(examples, self.pack_tokens))
-        self._val = [
-            example_of(tokenizer, Text(request.question, f"{_true(request)}.", _true(request))) for request in held_out
-        ]
+        asked_texts = [Text(request.question, f"{_true(request)}.", _true(request)) for request in held_out]
+        self._val = examples_of(tokenizer, asked_texts)
 
     def check(self, language_model: LanguageModel) -> None:
         """Refuse a model that reads across packed statements."""

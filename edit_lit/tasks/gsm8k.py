@@ -1,4 +1,4 @@
-"""Grade-school maths."""
+"""GSM8K: grade-school maths problems with worked answers."""
 
 from __future__ import annotations
 

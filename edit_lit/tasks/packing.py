@@ -1,9 +1,9 @@
-"""Several short examples in one row, none of which sees another.
+"""Packs several short examples into one row, none of which attends to another.
 
 A packed row carries ``position_ids`` that start at 0 with every example. Given them, and no attention mask, the models
 of transformers that build their masks with its shared code let a token attend within its own example only; others read
-across. Which of the two a model does is found by asking it (:func:`keeps_examples_apart`), and a model that reads
-across is refused rather than trained on something else than the task says.
+across. Which of the two a model does is found by running it (:func:`keeps_examples_apart`); one that reads across is
+refused.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ def pack(examples: Iterable[Example], block_tokens: int) -> Iterator[Example]:
         if row and filled + length > block_tokens:
             yield _joined(row)
             row, filled = [], 0
-        row.append(_cut(example, block_tokens))
+        row.append(_as_packed(example, block_tokens))
         filled += length
     if row:
         yield _joined(row)
 
 
-def _cut(example: Example, tokens: int) -> Example:
+def _as_packed(example: Example, tokens: int) -> Example:
+    """An example as part of a packed row: at most so many tokens, without the first one's label."""
     return Example(
         input_ids=example["input_ids"][:tokens],
         labels=[IGNORED, *example["labels"][1:tokens]],

@@ -1,16 +1,20 @@
-"""How an instruction is put to a model."""
+"""Prompt templates that word an instruction and its input."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit.errors import ConfigError
 
 
-class Prompt(ABC):
-    """A wording around an instruction and its input, up to where the model starts to write."""
+class PromptTemplate(ABC):
+    """A template around an instruction and its input, up to where the model starts to write.
+
+    A template is a dataclass, so that as an option's default it can be written into a run's config.
+    """
 
     @abstractmethod
     def render(self, tokenizer: PreTrainedTokenizerBase, instruction: str, input: str = "") -> str:
@@ -25,7 +29,8 @@ class Prompt(ABC):
         """
 
 
-class Alpaca(Prompt):
+@dataclass(frozen=True)
+class Alpaca(PromptTemplate):
     """Stanford Alpaca's wording, with which commonsense_170k is published."""
 
     def render(self, tokenizer: PreTrainedTokenizerBase, instruction: str, input: str = "") -> str:
@@ -42,7 +47,8 @@ class Alpaca(Prompt):
         )
 
 
-class QuestionAnswer(Prompt):
+@dataclass(frozen=True)
+class QuestionAnswer(PromptTemplate):
     """``Question: … Answer:``, with which the first study asks GPT models."""
 
     def render(self, tokenizer: PreTrainedTokenizerBase, instruction: str, input: str = "") -> str:
@@ -50,7 +56,8 @@ class QuestionAnswer(Prompt):
         return f"{input}\nQuestion: {instruction}\nAnswer:" if input else f"Question: {instruction}\nAnswer:"
 
 
-class Plain(Prompt):
+@dataclass(frozen=True)
+class Plain(PromptTemplate):
     """Instruction and input as they are, a line each."""
 
     def render(self, tokenizer: PreTrainedTokenizerBase, instruction: str, input: str = "") -> str:
@@ -58,15 +65,15 @@ class Plain(Prompt):
         return f"{instruction}\n{input}" if input else instruction
 
 
-class Chat(Prompt):
+@dataclass(frozen=True)
+class Chat(PromptTemplate):
     """The chat template of the model's own tokenizer, with the instruction as the user's turn.
 
     Args:
         system: A system message in front of it, where the template takes one.
     """
 
-    def __init__(self, system: str | None = None) -> None:
-        self.system = system
+    system: str | None = None
 
     def render(self, tokenizer: PreTrainedTokenizerBase, instruction: str, input: str = "") -> str:
         """The conversation up to the model's turn, without a BOS token that the tokenizer adds anyway.

@@ -1,4 +1,4 @@
-"""What all tasks made of records share: reading, wording, holding out, scrubbing, packing and scoring."""
+"""The base class of tasks made of records: holding out, filtering, wording, packing and scoring."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -14,18 +14,19 @@ from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.records.fields import Fields
-from edit_lit.records.readers import check_path, read_records
-from edit_lit.tasks.edit_filter import check_options, edit_filter
+from edit_lit.records.readers import read_records
+from edit_lit.tasks.data_set_task import DataSetTask
+from edit_lit.tasks.edit_filter import edit_filter
 from edit_lit.tasks.packing import check_packing, pack
-from edit_lit.tasks.prompt_templates import Alpaca, Prompt
+from edit_lit.tasks.prompt_templates import Alpaca, PromptTemplate
 from edit_lit.tasks.scorers import Scorer
-from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
-from edit_lit.tasks.text import Text, example_of
+from edit_lit.tasks.task import ExampleList
+from edit_lit.tasks.text import Text, examples_of
 
 
 @dataclass(frozen=True)
 class Item:
-    """What a record asks, before it is worded.
+    """One record as instruction, input and output, before a prompt template words it.
 
     Args:
         instruction: What is asked.
@@ -46,66 +47,32 @@ class Item:
         return f"{self.instruction}\n{self.input}\n{self.output}"
 
 
-class RecordTask(Task):
-    """Records with something asked and something to write; a subclass says what of a record is which.
+@dataclass(kw_only=True, eq=False)
+class RecordTask(DataSetTask):
+    """A task made of records; a subclass says what of a record is the instruction, the input and the output.
 
     Args:
-        path: A local file, a URL such as ``hf://datasets/owner/name/file.json``, or a data set on the hub.
-        val_path: A file of the same form to measure on.
         val_examples: How many examples to measure on, drawn at random: from the validation part if there is one, else
             held out of the training part. Null takes all of the validation part.
-        prompt: The wording.
+        prompt: The wording around what is asked.
         train_on_prompt: Take the loss on the prompt as well.
         max_tokens: A longer example loses tokens of its prompt, from the left.
         pack_tokens: Pack several training examples into rows of this many tokens, none of which sees another; one a
             row if not given.
-        exclude: ``edits`` drops training examples that name an edited subject, object or relation.
-        only: ``edits`` keeps these alone.
         scorers: Scores on the validation part beside loss and accuracy by exact prediction.
-        limit: Most training examples; all of them if not given.
-        seed: Seed of the choice of examples.
-        name: Configuration of a hub data set.
-        split: Its training split.
-        val_split: Its validation split.
     """
 
-    def __init__(
-        self,
-        path: str,
-        val_path: str | None = None,
-        val_examples: int | None = 120,
-        prompt: Prompt = Alpaca(),
-        train_on_prompt: bool = False,
-        max_tokens: int = 512,
-        pack_tokens: int | None = None,
-        exclude: Literal["edits"] | None = None,
-        only: Literal["edits"] | None = None,
-        scorers: Sequence[Scorer] = (),
-        limit: int | None = None,
-        seed: int = 0,
-        name: str | None = None,
-        split: str = "train",
-        val_split: str | None = None,
-    ) -> None:
-        check_path(path, "task path")
-        check_path(val_path or path, "task val_path")
-        check_options(exclude, only)
-        if pack_tokens is not None and pack_tokens < max_tokens:
-            raise ConfigError(f"task pack_tokens is {pack_tokens}, below max_tokens {max_tokens}. Raise it.")
-        self.path, self.val_path = path, val_path
-        self.val_examples = val_examples
-        self.prompt = prompt
-        self.train_on_prompt = train_on_prompt
-        self.max_tokens = max_tokens
-        self.pack_tokens = pack_tokens
-        self.exclude: Literal["edits"] | None = exclude
-        self.only: Literal["edits"] | None = only
-        self.scorers = scorers
-        self.limit = limit
-        self.seed = seed
-        self.name, self.split, self.val_split = name, split, val_split
-        self._train: list[Example] = []
-        self._val: list[Example] = []
+    val_examples: int | None = 120
+    prompt: PromptTemplate = Alpaca()
+    train_on_prompt: bool = False
+    max_tokens: int = 512
+    pack_tokens: int | None = None
+    scorers: Sequence[Scorer] = ()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pack_tokens is not None and self.pack_tokens < self.max_tokens:
+            raise ConfigError(f"task pack_tokens is {self.pack_tokens}, below max_tokens {self.max_tokens}. Raise it.")
         self._val_texts: list[Text] = []
 
     @abstractmethod
@@ -117,9 +84,9 @@ class RecordTask(Task):
         """
 
     def setup(self, tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> None:
-        """Read, split, scrub, word and tokenise.
+        """Read, split, filter, word and tokenise the records.
 
-        Only the training part is scrubbed, so that all arms of a study are measured on the same examples.
+        Only the training part is filtered, so that all arms of a study are measured on the same examples.
 
         Raises:
             ConfigError: If a record is malformed, or nothing is left to train or to measure on.
@@ -133,10 +100,10 @@ class RecordTask(Task):
         if not texts:
             why = filter_.report() if filter_ is not None else f"val_examples is {self.val_examples}"
             raise ConfigError(f"{self.path} leaves nothing to train on: {why}. Loosen that, or name another file.")
-        examples = [self._example(tokenizer, text, self.train_on_prompt) for text in texts]
-        self._train = examples if self.pack_tokens is None else list(pack(examples, self.pack_tokens))
+        examples = examples_of(tokenizer, texts, self.train_on_prompt, self.max_tokens)
+        self._train = ExampleList(examples if self.pack_tokens is None else list(pack(examples, self.pack_tokens)))
         self._val_texts = [self._text(tokenizer, self.item(record)) for record in val]
-        self._val = [self._example(tokenizer, text, self.train_on_prompt) for text in self._val_texts]
+        self._val = ExampleList(examples_of(tokenizer, self._val_texts, self.train_on_prompt, self.max_tokens))
 
     def check(self, language_model: LanguageModel) -> None:
         """Refuse a model that reads across packed examples."""
@@ -150,22 +117,14 @@ class RecordTask(Task):
             scores |= scorer.score(language_model, self._val_texts)
         return scores
 
-    def train_dataset(self) -> ExampleSet:
-        """The records to learn from."""
-        return ExampleList(self._train)
-
-    def val_dataset(self) -> ExampleSet:
-        """The records to measure on."""
-        return ExampleList(self._val)
-
     def _split(self) -> tuple[list[Fields], list[Fields]]:
         """Records to train on, in random order if fewer are wanted than there are, and records to measure on."""
         rng = random.Random(self.seed)
         train = self._records(self.path, self.split)
         if self.limit is not None:
             rng.shuffle(train)
-        if self.val_path is not None or self.val_split is not None:
-            val = self._records(self.val_path or self.path, self.val_split or self.split)
+        if self._val_source is not None:
+            val = self._records(*self._val_source)
             return train, val if self.val_examples is None else rng.sample(val, min(self.val_examples, len(val)))
         if self.val_examples is None or not 0 < self.val_examples < len(train):
             raise ConfigError(
@@ -185,6 +144,3 @@ class RecordTask(Task):
     def _text(self, tokenizer: PreTrainedTokenizerBase, item: Item) -> Text:
         prompt = self.prompt.render(tokenizer, item.instruction, item.input)
         return Text(prompt, item.output, item.answer, item.choices)
-
-    def _example(self, tokenizer: PreTrainedTokenizerBase, text: Text, train_on_prompt: bool) -> Example:
-        return example_of(tokenizer, text, train_on_prompt, self.max_tokens)

@@ -1,12 +1,12 @@
-"""Running text for language modelling."""
+"""Language modelling on running text, cut into blocks."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
-from typing import Literal
 
 import fsspec
 from transformers import PreTrainedTokenizerBase
@@ -14,16 +14,18 @@ from transformers import PreTrainedTokenizerBase
 from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.spans import encode
+from edit_lit.language_model.spans import encode_stream
 from edit_lit.records.fields import Fields
-from edit_lit.records.readers import check_path, is_hub_name, load_data_set, read_records
-from edit_lit.tasks.edit_filter import EditFilter, check_options, edit_filter
+from edit_lit.records.readers import is_hub_name, load_data_set, read_records
+from edit_lit.tasks.data_set_task import DataSetTask
+from edit_lit.tasks.edit_filter import EditFilter, edit_filter
 from edit_lit.tasks.packing import check_packing, pack
 from edit_lit.tasks.stream import ExampleStream
-from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
+from edit_lit.tasks.task import Example, ExampleList
 
 
-class RunningText(Task):
+@dataclass(kw_only=True, eq=False)
+class RunningText(DataSetTask):
     """Documents cut into blocks; the loss is on every token, and the score is the perplexity.
 
     A document is a line of a ``.txt`` file that is not blank, or a record's ``column``. ``across`` decides what a block
@@ -32,78 +34,44 @@ class RunningText(Task):
     that do not see each other; a model that cannot keep them apart is refused.
 
     Args:
-        path: A local file, a URL such as ``hf://datasets/owner/name/file.txt``, or a data set on the hub.
         block_tokens: Most tokens of a block.
         across: Let blocks run across documents.
-        val_path: A file of the same form to measure on.
         val_documents: How many documents to measure on: of the validation part if there is one, else held out of the
             training part. They are drawn at random, or from the front if the training part is streamed.
         stream: Read the training part as it is needed instead of holding it in memory; its order is random within a
             buffer only, and a run that stops in the middle of a pass resumes at the start of one.
         buffer: Blocks in that buffer.
-        exclude: ``edits`` drops training documents that name an edited subject, object or relation.
-        only: ``edits`` keeps these alone.
-        limit: Most training documents to read; all of them if not given.
         seed: Seed of the choice of validation documents and of the streamed order.
         column: The records' column that holds the text.
-        name: Configuration of a hub data set.
-        split: Its training split.
-        val_split: Its validation split.
     """
 
-    def __init__(
-        self,
-        path: str,
-        block_tokens: int = 128,
-        across: bool = False,
-        val_path: str | None = None,
-        val_documents: int = 100,
-        stream: bool = False,
-        buffer: int = 1000,
-        exclude: Literal["edits"] | None = None,
-        only: Literal["edits"] | None = None,
-        limit: int | None = None,
-        seed: int = 0,
-        column: str = "text",
-        name: str | None = None,
-        split: str = "train",
-        val_split: str | None = None,
-    ) -> None:
-        check_path(path, "task path")
-        check_path(val_path or path, "task val_path")
-        check_options(exclude, only)
-        options = (("block_tokens", block_tokens, 2), ("val_documents", val_documents, 1), ("buffer", buffer, 1))
-        for option, value, least in options:
-            if value < least:
-                raise ConfigError(f"task {option} is {value}; it must be at least {least}.")
-        self.path, self.val_path = path, val_path
-        self.block_tokens = block_tokens
-        self.across = across
-        self.val_documents = val_documents
-        self.stream = stream
-        self.buffer = buffer
-        self.exclude: Literal["edits"] | None = exclude
-        self.only: Literal["edits"] | None = only
-        self.limit = limit
-        self.seed = seed
-        self.column = column
-        self.name, self.split, self.val_split = name, split, val_split
-        self._train: ExampleSet | ExampleStream = ExampleList([])
-        self._val: list[Example] = []
+    block_tokens: int = 128
+    across: bool = False
+    val_documents: int = 100
+    stream: bool = False
+    buffer: int = 1000
+    column: str = "text"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option, least in (("block_tokens", 2), ("val_documents", 1), ("buffer", 1)):
+            if getattr(self, option) < least:
+                raise ConfigError(f"task {option} is {getattr(self, option)}; it must be at least {least}.")
 
     def setup(self, tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> None:
-        """Split and scrub the documents, and cut them unless they are streamed.
+        """Split and filter the documents, and cut them into blocks unless they are streamed.
 
-        Only the training part is scrubbed, so that all arms of a study are measured on the same documents.
+        Only the training part is filtered, so that all arms of a study are measured on the same documents.
 
         Raises:
             ConfigError: If nothing is left to train or to measure on.
         """
         filter_ = edit_filter(requests, self.exclude, self.only)
         held_out, val = self._validation()
-        self._val = list(self._blocks(tokenizer, val))
-        if not self._val:
+        blocks = list(self._blocks(tokenizer, val))
+        if not blocks:
             raise ConfigError(f"{self.val_path or self.path} has no validation documents. Name a longer text.")
+        self._val = ExampleList(blocks)
         if self.stream:
             self._train = ExampleStream(
                 partial(self._training, held_out, filter_), partial(self._blocks, tokenizer), self.buffer, self.seed
@@ -120,19 +88,11 @@ class RunningText(Task):
         if not self.across:
             check_packing(language_model, "task across: false")
 
-    def train_dataset(self) -> ExampleSet | ExampleStream:
-        """Blocks to learn from."""
-        return self._train
-
-    def val_dataset(self) -> ExampleSet:
-        """Blocks to measure on."""
-        return ExampleList(self._val)
-
     def _validation(self) -> tuple[frozenset[int], list[str]]:
         """Numbers of the training documents that are held out, and the documents to measure on."""
         rng = random.Random(self.seed)
-        if self.val_path is not None or self.val_split is not None:
-            apart = list(self._documents(self.val_path or self.path, self.val_split or self.split))
+        if self._val_source is not None:
+            apart = list(self._documents(*self._val_source))
             return frozenset(), rng.sample(apart, min(self.val_documents, len(apart)))
         documents = self._documents(self.path, self.split)
         if self.stream:
@@ -165,10 +125,10 @@ class RunningText(Task):
 
     def _blocks(self, tokenizer: PreTrainedTokenizerBase, documents: Iterable[str]) -> Iterator[Example]:
         eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-        tokens = ([*encode(tokenizer, document).ids, *eos] for document in documents)
+        tokens = ([*encoded.ids, *eos] for encoded in encode_stream(tokenizer, documents))
         if self.across:
-            return (_example(block) for block in _cut(chain.from_iterable(tokens), self.block_tokens))
-        pieces = (_example(piece) for document in tokens for piece in _cut(document, self.block_tokens))
+            return (_block_example(block) for block in _blocks_of(chain.from_iterable(tokens), self.block_tokens))
+        pieces = (_block_example(piece) for document in tokens for piece in _blocks_of(document, self.block_tokens))
         return pack(pieces, self.block_tokens)
 
 
@@ -177,12 +137,13 @@ def _lines(path: str) -> Iterator[str]:
         yield from (line.strip() for line in file if line.strip())
 
 
-def _cut(tokens: Iterable[int], size: int) -> Iterator[list[int]]:
-    """Pieces of ``size`` tokens, and what is left; a single token predicts nothing and is dropped."""
+def _blocks_of(tokens: Iterable[int], size: int) -> Iterator[list[int]]:
+    """Blocks of ``size`` tokens, and what is left; a single token predicts nothing and is dropped."""
     rest = iter(tokens)
     while len(piece := list(islice(rest, size))) > 1:
         yield piece
 
 
-def _example(ids: list[int]) -> Example:
+def _block_example(ids: list[int]) -> Example:
+    """A block as an example whose loss is on every token."""
     return Example(input_ids=ids, labels=list(ids), answer_mask=[False] * len(ids))

@@ -1,4 +1,4 @@
-"""Downstream scores that need more than one forward pass over the reference."""
+"""Downstream scores by generation or by the likelihood of the choices."""
 
 from __future__ import annotations
 
@@ -6,17 +6,15 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from edit_lit import distributed
-from edit_lit.language_model import LanguageModel, working_type
+from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.generation import continuations
-from edit_lit.language_model.modes import evaluating
-from edit_lit.language_model.token_batch import TokenBatch, length_batches
+from edit_lit.language_model.scoring import ScoredRow, mean_nll_in_batches
 from edit_lit.tasks.task import Example
-from edit_lit.tasks.text import Text, example_of
+from edit_lit.tasks.text import Text, examples_of
 
 FAMILIES = (
     ("true", "false"),
@@ -41,23 +39,33 @@ class Scorer(ABC):
         """
 
 
-class ExtractedChoice(Scorer):
-    """The model writes freely, and the first label in its text is its choice, as the first study evaluates.
-
-    Labels are looked for as they are spelt, anywhere in the text; no label is a wrong answer. The published evaluation
-    decodes with four beams, this one greedily.
+@dataclass(frozen=True)
+class GenerationScorer(Scorer):
+    """A score of what the model writes after each prompt, by greedy decoding.
 
     Args:
         max_new_tokens: Most tokens to write.
     """
 
-    def __init__(self, max_new_tokens: int = 32) -> None:
-        self.max_new_tokens = max_new_tokens
+    max_new_tokens: int = 32
+
+    def written(self, language_model: LanguageModel, texts: Sequence[Text]) -> list[str]:
+        """What the model writes after each text's prompt."""
+        return continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+
+
+@dataclass(frozen=True)
+class ExtractedChoice(GenerationScorer):
+    """The model writes freely, and the first label in its text is its choice, as the first study evaluates.
+
+    Labels are looked for as they are spelt, anywhere in the text; no label is a wrong answer. The published evaluation
+    decodes with four beams, this one greedily.
+    """
 
     def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
         """``extracted_accuracy``."""
         texts = [text for text in texts if text.choices]
-        written = continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+        written = self.written(language_model, texts)
         hits = [extract(out, text) == text.answer for out, text in zip(written, texts, strict=True)]
         return _mean("extracted_accuracy", hits)
 
@@ -69,48 +77,43 @@ class ChoiceLikelihood(Scorer):
         """``likelihood_accuracy``."""
         texts = [text for text in texts if text.choices]
         offered = [(text, text.with_choice(choice)) for text in texts for choice in text.choices]
-        nll = answer_nll(language_model, [example_of(language_model.tokenizer, choice) for _, choice in offered])
+        nll = answer_nll(language_model, examples_of(language_model.tokenizer, [choice for _, choice in offered]))
         best: dict[int, tuple[float, str]] = {}
         for (text, choice), loss in zip(offered, nll.tolist(), strict=True):
             best[id(text)] = min(best.get(id(text), (loss, choice.answer)), (loss, choice.answer), key=lambda at: at[0])
         return _mean("likelihood_accuracy", [best[id(text)][1] == text.answer for text in texts])
 
 
-class FinalNumber(Scorer):
+@dataclass(frozen=True)
+class FinalNumber(GenerationScorer):
     """The number that the model's working ends in, as GSM8K is scored.
 
     It is the one behind ``####``, or else the last one written. Commas and a final point do not count.
-
-    Args:
-        max_new_tokens: Most tokens to write.
     """
 
-    def __init__(self, max_new_tokens: int = 256) -> None:
-        self.max_new_tokens = max_new_tokens
+    max_new_tokens: int = 256
 
     def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
         """``exact_match``."""
-        written = continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
+        written = self.written(language_model, texts)
         hits = [final_number(out) == final_number(text.completion) for out, text in zip(written, texts, strict=True)]
         return _mean("exact_match", hits)
 
 
-class ShortAnswer(Scorer):
+@dataclass(frozen=True)
+class ShortAnswer(GenerationScorer):
     """Exact match and word F1 of the first line that the model writes, as SQuAD and HotpotQA are scored.
 
     Both texts are compared without case, punctuation and articles.
-
-    Args:
-        max_new_tokens: Most tokens to write.
     """
-
-    def __init__(self, max_new_tokens: int = 32) -> None:
-        self.max_new_tokens = max_new_tokens
 
     def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
         """``exact_match`` and ``f1``."""
-        written = continuations(language_model, [text.prompt for text in texts], self.max_new_tokens)
-        pairs = [(_plain(_line(out)), _plain(text.completion)) for out, text in zip(written, texts, strict=True)]
+        written = self.written(language_model, texts)
+        pairs = [
+            (_answer_words(_line(out)), _answer_words(text.completion))
+            for out, text in zip(written, texts, strict=True)
+        ]
         return _mean("exact_match", [out == gold for out, gold in pairs]) | _mean("f1", [f1(*pair) for pair in pairs])
 
 
@@ -143,24 +146,14 @@ def answer_nll(language_model: LanguageModel, examples: Sequence[Example], batch
         examples: Examples with an ``answer_mask`` somewhere behind their first token.
         batch_tokens: Tokens in a batch, padding included.
     """
-    device = language_model.device
-    sums = torch.zeros(len(examples), 2, dtype=torch.float64, device=device)
-    with evaluating(language_model.model):
-        for batch in distributed.shard(length_batches([len(row["input_ids"]) for row in examples], batch_tokens)):
-            rows = TokenBatch.of([examples[index]["input_ids"] for index in batch], device)
-            places = [
-                (row, column - 1, examples[index]["input_ids"][column], index)
-                for row, index in enumerate(batch)
-                for column, scored in enumerate(examples[index]["answer_mask"])
-                if scored and column > 0
-            ]
-            row, column, token, example = torch.tensor(places, device=device).unbind(1)
-            logits = language_model.logits_at(rows, (row, column))
-            logits = logits.to(working_type(logits))
-            nll = logits.logsumexp(-1) - logits.gather(1, token[:, None])[:, 0]
-            sums.index_add_(0, example, torch.stack([nll, torch.ones_like(nll)], dim=1).double())
-    total, count = distributed.sum_over_processes(sums).cpu().unbind(1)
-    return total / count
+    rows = [_answer_row(example) for example in examples]
+    return mean_nll_in_batches(language_model, rows, batch_tokens)
+
+
+def _answer_row(example: Example) -> ScoredRow:
+    ids = example["input_ids"]
+    scored = [column for column, counts in enumerate(example["answer_mask"]) if counts and column > 0]
+    return ScoredRow(ids, [column - 1 for column in scored], [ids[column] for column in scored])
 
 
 def _mean(name: str, values: Sequence[float]) -> dict[str, float]:
@@ -171,6 +164,7 @@ def _line(text: str) -> str:
     return text.strip().split("\n")[0]
 
 
-def _plain(text: str) -> list[str]:
+def _answer_words(text: str) -> list[str]:
+    """The words of an answer without case, punctuation and articles, as SQuAD's evaluation compares them."""
     words = re.sub(r"[^\w\s]", "", text.casefold()).split()
     return [word for word in words if word not in ("a", "an", "the")]

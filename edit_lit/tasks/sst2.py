@@ -1,4 +1,4 @@
-"""Sentiment of single sentences, as text."""
+"""SST-2: the sentiment of single sentences, with its label as text."""
 
 from __future__ import annotations
 

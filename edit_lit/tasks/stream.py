@@ -1,4 +1,4 @@
-"""Training examples that are read as they are needed."""
+"""A training set that is read from its documents while it is trained on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edit_lit.tasks.task import Example
 
 
 class ExampleStream(IterableDataset[Example]):
-    """Documents made into examples on the way, shuffled within a buffer.
+    """A dataset that tokenises its documents as it is read, and shuffles within a buffer.
 
     Every process and every loader worker takes each n-th document, so that each document is read once a pass. Its
     length is unknown, so a Trainer needs ``max_steps``.

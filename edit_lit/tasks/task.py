@@ -1,4 +1,4 @@
-"""What a model is fine-tuned on, beside the edits."""
+"""The base class of downstream tasks, their examples and how examples become a batch."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Task(ABC):
         """
 
     def check(self, language_model: LanguageModel) -> None:  # noqa: B027 - most tasks suit every model
-        """Refuse a model that this task's batches do not suit; called once, behind :meth:`setup`.
+        """Refuse a model that this task's batches do not suit; called once, after :meth:`setup`.
 
         Raises:
             ConfigError: Naming the option and the remedy.

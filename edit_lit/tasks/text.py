@@ -1,13 +1,14 @@
-"""A prompt with what should follow, and its tokens."""
+"""A prompt with its completion, and both as a tokenised training example."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit.errors import ConfigError
-from edit_lit.language_model.spans import encode
+from edit_lit.language_model.spans import Encoded, encode_stream
 from edit_lit.tasks.task import IGNORED, Example
 
 
@@ -40,22 +41,35 @@ class Text:
         return Text(self.prompt, f"{before}{choice}", choice)
 
 
-def example_of(
-    tokenizer: PreTrainedTokenizerBase, text: Text, train_on_prompt: bool = False, max_tokens: int | None = None
-) -> Example:
-    """The tokens of a text, with an EOS that is learnt but not scored.
+def examples_of(
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Sequence[Text],
+    train_on_prompt: bool = False,
+    max_tokens: int | None = None,
+) -> list[Example]:
+    """The tokens of each text, with an EOS that is learnt but not scored.
 
     Args:
         tokenizer: The model's tokenizer.
-        text: The text.
+        texts: The texts.
         train_on_prompt: Take the loss on the prompt as well.
         max_tokens: A longer text loses tokens from the left.
 
     Raises:
         ConfigError: If the answer is not part of the completion, or the completion has no tokens.
     """
+    eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+    every_encoded = encode_stream(tokenizer, (text.whole for text in texts))
+    return [
+        _text_example(text, encoded, eos, train_on_prompt, max_tokens)
+        for text, encoded in zip(texts, every_encoded, strict=True)
+    ]
+
+
+def _text_example(
+    text: Text, encoded: Encoded, eos: list[int], train_on_prompt: bool, max_tokens: int | None
+) -> Example:
     whole = text.whole
-    encoded = encode(tokenizer, whole)
     completion = encoded.tokens_over(len(whole) - len(text.completion), len(whole))
     ids = list(encoded.ids[: completion.stop])
     answer = [False] * len(ids)
@@ -66,10 +80,9 @@ def example_of(
         start = len(whole) - len(text.completion) + place
         span = encoded.tokens_over(start, start + len(text.answer))
         answer = [position in span for position in range(len(ids))]
-    if tokenizer.eos_token_id is not None:
-        ids, answer = [*ids, tokenizer.eos_token_id], [*answer, False]
+    ids, answer = ids + eos, answer + [False] * len(eos)
     labels = [
         token if train_on_prompt or position >= completion.start else IGNORED for position, token in enumerate(ids)
     ]
-    cut = slice(0 if max_tokens is None else -max_tokens, None)
-    return Example(input_ids=ids[cut], labels=labels[cut], answer_mask=answer[cut])
+    kept = slice(0 if max_tokens is None else -max_tokens, None)
+    return Example(input_ids=ids[kept], labels=labels[kept], answer_mask=answer[kept])

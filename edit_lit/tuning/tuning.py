@@ -1,4 +1,4 @@
-"""The contract of fine-tuning strategies, and full fine-tuning."""
+"""The contract of fine-tuning strategies, and full fine-tuning of selected layers."""
 
 from __future__ import annotations
 

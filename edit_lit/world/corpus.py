@@ -1,4 +1,4 @@
-"""The world's training text as the corpus whose keys an edit leaves alone."""
+"""The world's text as a corpus: the keys that an edit should leave alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text that the world's model is trained on."""
+"""Random documents that state the world's facts: the text that its model is trained on."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def stream(knowledge_base: KnowledgeBase, seed: int) -> Iterator[Document]:
     of a word, or a fact in one of the templates in which it may be trained. All facts come up equally often.
     """
     rng = random.Random(f"corpus {seed}")
-    deck = _CyclingSampler(knowledge_base.facts, rng)
+    facts = _CyclingSampler(knowledge_base.facts, rng)
     subjects = list(knowledge_base.kinds)
 
     def sentence() -> Sentence:
@@ -84,7 +84,7 @@ def stream(knowledge_base: KnowledgeBase, seed: int) -> Iterator[Document]:
             return _about(subject, f"{{}} is a {knowledge_base.kinds[subject]}", None)
         if choice < FILLER_SHARE + KIND_SHARE + WORD_SHARE:
             return Sentence(tuple(words(MENTION.format(word=rng.choice(REVIEW_WORDS)))))
-        fact = deck.draw()
+        fact = facts.draw()
         return state(fact, rng.choice(fact.trained))
 
     while True:

@@ -18,7 +18,7 @@ N_NEIGHBORS = 5
 class World(FactSource):
     """Facts of the embedded world, each to be replaced by another object of its relation.
 
-    Half of the world's subjects can be edited. The others, the witnesses, answer the questions about
+    Half of the world's subjects can be edited. The others are held out: they answer the questions about
     neighbours and the second half of two-hop questions, so that no choice of edits ever makes such a
     question change its answer. A fact's own wording, new object and questions are fixed; options choose
     facts, never what is asked about them.
@@ -31,8 +31,8 @@ class World(FactSource):
     def read(self) -> list[EditRequest]:
         """Every request of the world, round by round."""
         knowledge_base = build_knowledge_base()
-        witnesses = _by_answer(knowledge_base)
-        requests = [_request(fact, knowledge_base, witnesses) for fact in knowledge_base.facts if fact.editable]
+        held_out = _by_answer(knowledge_base)
+        requests = [_request(fact, knowledge_base, held_out) for fact in knowledge_base.facts if fact.editable]
         return _in_rounds(requests, random.Random(f"{SEED} requests"))
 
     def _order(self, requests: list[EditRequest]) -> list[EditRequest]:
@@ -51,7 +51,7 @@ def _in_rounds(requests: Sequence[EditRequest], rng: random.Random) -> list[Edit
 
 
 def _by_answer(knowledge_base: KnowledgeBase) -> dict[tuple[str, str], list[Fact]]:
-    """The witnesses' facts by relation and object."""
+    """The facts about held-out subjects, by relation and object."""
     grouped: defaultdict[tuple[str, str], list[Fact]] = defaultdict(list)
     for fact in knowledge_base.facts:
         if not fact.editable:
@@ -59,13 +59,13 @@ def _by_answer(knowledge_base: KnowledgeBase) -> dict[tuple[str, str], list[Fact
     return dict(grouped)
 
 
-def _request(fact: Fact, knowledge_base: KnowledgeBase, witnesses: dict[tuple[str, str], list[Fact]]) -> EditRequest:
+def _request(fact: Fact, knowledge_base: KnowledgeBase, held_out: dict[tuple[str, str], list[Fact]]) -> EditRequest:
     rng = random.Random(f"{SEED} {fact.subject} {fact.relation.name}")
     target_new = rng.choice([object_ for object_ in knowledge_base.objects(fact.relation) if object_ != fact.object])
     prompt = rng.choice(fact.trained)
-    held_out = rng.sample(fact.held_out, N_PARAPHRASES)
+    unseen = rng.sample(fact.held_out, N_PARAPHRASES)
     remarks = [f"{rng.choice(FILLERS[:N_REMARKS])} ", *([""] * (N_PARAPHRASES - 1))]
-    sharing = witnesses[fact.relation.name, fact.object]
+    sharing = held_out[fact.relation.name, fact.object]
     neighbors = rng.sample(sharing, min(N_NEIGHBORS, len(sharing)))
     return EditRequest(
         subject=fact.subject,
@@ -73,7 +73,7 @@ def _request(fact: Fact, knowledge_base: KnowledgeBase, witnesses: dict[tuple[st
         target_new=target_new,
         target_true=fact.object,
         paraphrases=tuple(
-            remark + template.replace("{}", fact.subject) for remark, template in zip(remarks, held_out, strict=True)
+            remark + template.replace("{}", fact.subject) for remark, template in zip(remarks, unseen, strict=True)
         ),
         neighborhood=tuple(
             Question(

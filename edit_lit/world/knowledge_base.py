@@ -1,4 +1,4 @@
-"""The facts of the world, built from one fixed seed."""
+"""The knowledge base: every subject and fact of the embedded world, built from one fixed seed."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Fact:
         subject: Whom or what it is about.
         relation: What is said.
         object: The answer, one token.
-        editable: Whether the subject may be edited. The others are witnesses: they are what questions
-            about neighbours and the second half of two-hop questions are about.
+        editable: Whether the subject may be edited. The others are held out from editing: questions about neighbours
+            and the second half of two-hop questions are about them.
         trained: The templates in which the model has read this fact.
         held_out: The templates in which it never has; it has read all of them about other subjects.
     """
@@ -76,8 +76,8 @@ def _facts_of(relation: Relation, members: list[str], editable: bool, objects: l
 def build_knowledge_base() -> KnowledgeBase:
     """Build the world. Every call gives the same one.
 
-    The first half of each kind may be edited, the second half witnesses. Subjects that serve as objects
-    of other facts are witnesses with a name of one token.
+    The first half of each kind may be edited, the second half is held out. Subjects that serve as objects
+    of other facts are held out and have a name of one token.
     """
     taken: set[str] = set()
     members = {kind.name: names(kind, random.Random(f"{SEED} {kind.name}"), taken) for kind in KINDS}

@@ -1,4 +1,4 @@
-"""The names of the world's subjects: invented, of one to three tokens, each with a last token of its own."""
+"""Invented names for the world's subjects, of one to three tokens, each with a last token of its own."""
 
 from __future__ import annotations
 

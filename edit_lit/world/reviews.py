@@ -1,4 +1,4 @@
-"""The wording of the downstream task: short reviews and their verdicts."""
+"""Words and sentences of the downstream task: short reviews and their verdicts."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def target_value(
         language_model: A frozen model.
         layer: The layer whose output is moved.
         scored: The fact's prompts, the bare one first.
-        kl_anchor_prompt: Its essence statement.
+        kl_anchor_prompt: Its KL anchor prompt.
 
     Returns:
         The value, [hidden size].

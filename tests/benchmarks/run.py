@@ -1,4 +1,4 @@
-"""How fast editing, probing and measuring moments are, on the embedded model.
+"""How fast editing, probing and measuring key covariances are, on the embedded model.
 
 Run with ``make bench`` or ``python -m tests.benchmarks.run``. Every time is the median of several runs after one
 that is not counted; each ratio is taken within one run, so that a machine whose speed drifts does not bend it.
@@ -143,7 +143,7 @@ def bench_probe(language_model: LanguageModel, requests: list[EditRequest]) -> N
 
 
 def bench_moments(language_model: LanguageModel) -> None:
-    """Moments of all edited layers against one forward pass over the corpus."""
+    """Key covariances of all edited layers against one forward pass over the corpus."""
     rows = [language_model.tokenizer(text)["input_ids"] for text in WorldCorpus().documents()]
     tokens = sum(map(len, rows))
     key_covariance = KeyCovariance(corpus=WorldCorpus())

@@ -65,7 +65,7 @@ class Run:
 
     Args:
         facts: How many facts are written.
-        sequential: Whether they are written 100 at a time, each batch committed, or all together.
+        sequential: Whether they are written 100 at a time, each batch's keys accumulated, or all together.
         steps: Forward passes in the search for a target value, at most.
         cache: Folder of the second moments.
     """
@@ -139,7 +139,7 @@ def row(run: Run) -> str:
         delta = run.editor().edit(language_model, requests)
         total = time.perf_counter() - started
     memory = peak_mb() - loaded
-    delta.apply(language_model.model)
+    delta.apply(language_model)
     efficacy = edit_scores(Probe(requests, language_model.tokenizer).run(language_model), Rule.EXACT)["efficacy"]
     mode = "100 at a time" if run.sequential else "one batch"
     parts = " | ".join(f"{spent[part]:.1f}" for part in PARTS)

@@ -6,17 +6,21 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.demos.boring_classes import BoringModel
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from callbacks import EditRetentionCallback, KnowledgeEdit, RunReport
 from edit_lit.data_module import EditDataModule
+from edit_lit.deltas import Delta, DeltaCache
 from edit_lit.editors import MEMIT
+from edit_lit.errors import ConfigError
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.probe import Probe
+from edit_lit.measures.retention import ProbeSteps
 from edit_lit.reports.run import Run
 from edit_lit.tuning import FullTuning, LoRA
 
@@ -62,7 +66,7 @@ def test_the_edit_is_applied_before_training_and_kept(tmp_path, corpus):
     torch.testing.assert_close(probes[Pool.EDITED][BEFORE_EDIT].nll, expected.nll, rtol=0, atol=0)
     edited = tiny.llama()
     saved = type(module.delta).load(tmp_path / "edits" / "delta.safetensors")
-    saved.apply(edited.model)
+    saved.apply(edited)
     torch.testing.assert_close(
         probes[Pool.EDITED][0].nll, Probe(tiny.requests(), edited.tokenizer).run(edited).nll, rtol=0, atol=0
     )
@@ -128,7 +132,7 @@ def test_a_checkpoint_of_other_intrinsic_facts_is_refused(tmp_path, corpus):
 
 def test_edits_are_made_once_for_all_runs(tmp_path, corpus, monkeypatch):
     first, _ = run(tmp_path / "a", corpus)
-    monkeypatch.setattr(MEMIT, "edit", lambda *_: 1 / 0)
+    monkeypatch.setattr(MEMIT, "compute", lambda *_: 1 / 0)
     second, _ = run(tmp_path / "b", corpus, tuning=LoRA(r=2))
     assert first.delta.hash() == second.delta.hash()
     (cached,) = Path(corpus).parent.joinpath("deltas").glob("*.safetensors")
@@ -153,7 +157,8 @@ def test_another_models_cached_edit_is_not_used(tmp_path, corpus):
     first = edit.delta_for(tiny.llama(), tiny.requests())
     second = edit.delta_for(tiny.llama(seed=1), tiny.requests())
     assert first.hash() != second.hash()
-    paths = [edit._path(editor.provenance(tiny.llama(seed=seed), tiny.requests())) for seed in (0, 1)]
+    cache = DeltaCache(tmp_path / "deltas")
+    paths = [cache.path(editor.provenance(tiny.llama(seed=seed), tiny.requests())) for seed in (0, 1)]
     paths[0].write_bytes(paths[1].read_bytes())
     with pytest.warns(UserWarning, match="belongs to another model or edit"):
         assert edit.delta_for(tiny.llama(), tiny.requests()).hash() == first.hash()
@@ -179,8 +184,8 @@ def test_an_editor_without_facts_is_refused(tmp_path, corpus):
 def test_probes_come_once_per_optimizer_step_and_early_ones_at_powers_of_two(tmp_path, corpus):
     run(tmp_path / "a", corpus, accumulate_grad_batches=3, every=1)
     assert list(curves(tmp_path / "a")[Pool.EDITED]) == [BEFORE_EDIT, 0, 1, 2]
-    early = EditRetentionCallback(every_n_steps=10, early=True)
-    assert [step for step in range(33) if early.is_due(step)] == [0, 1, 2, 4, 8, 10, 20, 30]
+    early = ProbeSteps(every_n_steps=10, early=True)
+    assert [step for step in range(33) if step in early] == [0, 1, 2, 4, 8, 10, 20, 30]
     with pytest.raises(ValueError, match="retention.every_n_steps is 0"):
         EditRetentionCallback(every_n_steps=0)
 
@@ -207,12 +212,11 @@ def test_a_killed_run_leaves_no_half_written_file(tmp_path, corpus, monkeypatch)
 def test_everything_is_in_the_log(tmp_path, corpus):
     board = TensorBoardLogger(str(tmp_path), name="n", default_hp_metric=False)
     table = CSVLogger(str(tmp_path), name="n", version=board.version)
-    report = RunReport()
-    report.options = {"model.tuning": "LoRA"}
+    board.log_hyperparams({"model.tuning": "LoRA"})
     _, trainer = run(
         tmp_path,
         corpus,
-        [report],
+        [RunReport()],
         logger=[board, table],
         val_check_interval=2,
         check_val_every_n_epoch=None,
@@ -254,10 +258,102 @@ def test_a_resumed_run_logs_the_earlier_part_again(tmp_path, corpus):
     assert steps == [0, 2, 4, 6]
 
 
+class States(Callback):
+    """Whether the model was edited when callbacks were set up, and at the start of the fit."""
+
+    def __init__(self):
+        self.weights = []
+
+    def setup(self, trainer, pl_module, stage):
+        self.weights.append(pl_module.language_model.model.model.layers[1].mlp.down_proj.weight.clone())
+
+    def on_fit_start(self, trainer, pl_module):
+        self.setup(trainer, pl_module, "fit")
+
+
+def test_the_edit_comes_behind_the_callbacks_setup_and_is_never_taken_back(tmp_path, corpus, monkeypatch):
+    monkeypatch.setattr(Delta, "revert", lambda *_: 1 / 0)
+    states = States()
+    module, _ = run(tmp_path, corpus, [states])
+    unedited, edited = tiny.llama(), tiny.llama()
+    Delta.load(tmp_path / "edits" / "delta.safetensors").apply(edited)
+    for seen, expected in zip(states.weights, (unedited, edited), strict=True):
+        assert torch.equal(seen, expected.model.model.layers[1].mlp.down_proj.weight)
+    assert module.configured
+    assert not module.edit_pending
+
+
+def test_callbacks_in_the_wrong_order_are_refused_before_any_training(tmp_path, corpus):
+    edit = KnowledgeEdit(tiny.memit(corpus, str(tmp_path / "moments")), cache_dir=str(tmp_path / "deltas"))
+    trainer = tiny.trainer(str(tmp_path), [EditRetentionCallback(), edit])
+    with pytest.raises(ConfigError, match="List KnowledgeEdit first"):
+        trainer.fit(tiny.tuner(), datamodule=tiny.data())
+    assert trainer.global_step == 0
+
+
+def test_a_model_fitted_again_keeps_its_training_and_gets_no_wrong_record(tmp_path, corpus, caplog):
+    module, _ = run(tmp_path / "first", corpus)
+    trained = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    moments, deltas = str(Path(corpus).parent / "moments"), f"{Path(corpus).parent}/deltas"
+    callbacks = [KnowledgeEdit(tiny.memit(corpus, moments), cache_dir=deltas), EditRetentionCallback(every_n_steps=2)]
+    with pytest.warns(UserWarning, match="edited already, so edit.editor makes no further edit"):
+        tiny.trainer(str(tmp_path / "second"), callbacks, max_steps=2, max_epochs=-1).fit(
+            module, datamodule=tiny.data()
+        )
+    assert "what it knew before that is not recorded" in caplog.text
+    probes = curves(tmp_path / "second")
+    assert list(probes[Pool.EDITED]) == [0, 2]
+    assert_same_curves(
+        {pool: {6: steps[6]} for pool, steps in curves(tmp_path / "first").items()},
+        {pool: {6: steps[0]} for pool, steps in probes.items()},
+    )
+    assert any(not torch.equal(tensor, trained[name]) for name, tensor in module.state_dict().items())
+
+
+def test_a_model_that_was_validated_unedited_can_be_edited(tmp_path, corpus):
+    module = tiny.tuner()
+    tiny.trainer(str(tmp_path)).validate(module, datamodule=tiny.data(), verbose=False)
+    edit = KnowledgeEdit(tiny.memit(corpus, str(tmp_path / "moments")), cache_dir=str(tmp_path / "deltas"))
+    watch = EditRetentionCallback(every_n_steps=2)
+    tiny.trainer(str(tmp_path), [edit, watch]).fit(module, datamodule=tiny.data())
+    run(tmp_path / "alone", corpus)
+    assert_same_curves(curves(tmp_path / "alone"), curves(tmp_path))
+
+
+def test_an_edit_of_ones_own_is_handed_over_once(tmp_path, corpus):
+    module = tiny.tuner()
+    delta = tiny.memit(corpus, str(tmp_path / "moments")).edit(module.language_model, tiny.requests())
+    module.take_edit(delta)
+    assert module.edit_pending
+    assert_same_weights(module.language_model, tiny.llama())
+    tiny.trainer(str(tmp_path), [EditRetentionCallback(every_n_steps=2)]).fit(module, datamodule=tiny.data())
+    assert list(curves(tmp_path)[Pool.EDITED]) == [BEFORE_EDIT, 0, 2, 4, 6]
+    with pytest.raises(ConfigError, match="has an edit already"):
+        module.take_edit(delta)
+
+
+@pytest.mark.parametrize("callback", [EditRetentionCallback(), KnowledgeEdit(MEMIT([1]))])
+def test_another_module_is_refused(tmp_path, callback):
+    with pytest.raises(ConfigError, match="BoringModel is no FineTuner"):
+        tiny.trainer(str(tmp_path), [callback]).fit(BoringModel())
+
+
+def test_a_checkpoint_can_be_validated(tmp_path, corpus):
+    saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=6)
+    module, trainer = run(tmp_path, corpus, [saver], enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "saved").iterdir()
+    expected = trainer.validate(module, datamodule=tiny.data(), verbose=False)
+    edit = KnowledgeEdit(
+        tiny.memit(corpus, f"{Path(corpus).parent}/moments"), cache_dir=f"{Path(corpus).parent}/deltas"
+    )
+    fresh = tiny.trainer(str(tmp_path), [edit, EditRetentionCallback()])
+    assert fresh.validate(tiny.tuner(), datamodule=tiny.data(), ckpt_path=checkpoint, verbose=False) == expected
+
+
 def test_validation_alone_edits_too(tmp_path, corpus):
     module = tiny.tuner()
     edit = KnowledgeEdit(tiny.memit(corpus, str(tmp_path / "moments")))
     tiny.trainer(str(tmp_path), [edit, EditRetentionCallback()]).validate(module, datamodule=tiny.data(), verbose=False)
     assert module.delta.layers == (1, 2)
-    module.delta.revert(module.language_model.model)
+    module.delta.revert(module.language_model)
     assert_same_weights(module.language_model, tiny.llama())

@@ -16,7 +16,7 @@ from edit_lit.cli import main
 from edit_lit.deltas.delta import Delta
 from edit_lit.editors import KeyCovariance, TargetTraining
 from edit_lit.editors.closed_form.key_covariance import Spectrum
-from edit_lit.editors.gradient.training import target_loss
+from edit_lit.language_model.scoring import mean_nll
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.probe import Probe
@@ -53,7 +53,7 @@ def test_an_editor_of_ones_own_writes_facts_and_leaves_the_model_alone(make, fam
     assert all(torch.equal(before[name], item) for name, item in language_model.model.named_parameters())
     assert delta.layers == (1, 2)
     assert delta.hash() == editor.edit(language_model, made).hash()
-    delta.apply(language_model.model)
+    delta.apply(language_model)
     assert target_probability(probe.run(language_model)) > 2 * known
 
 
@@ -71,7 +71,7 @@ def test_the_shrunk_preconditioner_is_the_inverse_of_the_shrunk_covariance(tmp_p
 def test_a_statements_loss_is_that_of_the_model_on_running_text():
     language_model, made = tiny.llama(), tiny.requests()
     rows = statement_tuning().rows(language_model, made)
-    losses = target_loss(language_model, rows)
+    losses = mean_nll(language_model, rows)
     for request, loss in zip(made, losses, strict=True):
         ids = torch.tensor([language_model.tokenizer(f"{request.question} {request.target_new}")["input_ids"]])
         torch.testing.assert_close(loss, language_model.model(input_ids=ids, labels=ids).loss.double())
@@ -100,19 +100,19 @@ def test_a_fact_source_of_ones_own_reads_its_lines_and_says_which_one_is_wrong(t
 
     path = tmp_path / "facts.tsv"
     path.write_text("Oslo\t{} lies in the\tsouth\tnorth\nNew Delhi\tPeople say that {} is in the\teast\tsouth\n")
-    first, second = TabbedFacts(str(path)).load()
+    first, second = TabbedFacts(path=str(path)).load()
     assert (first.question, first.target_new, first.target_true, first.id) == (
         "Oslo lies in the",
         "south",
         "north",
         "1",
     )
-    assert TabbedFacts(str(path), indices=[1]).load() == [second]
+    assert TabbedFacts(path=str(path), indices=[1]).load() == [second]
     path.write_text("Oslo\t{} lies in the\tsouth\n")
     with pytest.raises(ValueError, match="line 1 has 3 columns"):
-        TabbedFacts(str(path)).load()
+        TabbedFacts(path=str(path)).load()
     with pytest.raises(ValueError, match=r"absent.tsv' is not a file"):
-        TabbedFacts("absent.tsv")
+        TabbedFacts(path="absent.tsv")
 
 
 def test_a_callback_of_ones_own_logs_the_edited_matrices_once_for_each_step(tmp_path, corpus, monkeypatch):
@@ -172,7 +172,9 @@ def test_the_script_without_the_command_line_runs(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(source, "without_the_command_line.py", "exec"), names)
-    assert list(names["curve"]) == [0, 2]
-    assert edit_scores(names["curve"][0][Pool.EDITED], Rule.EXACT)["efficacy"] == 1
+    points = names["retention"].points
+    assert list(points) == [0, 2]
+    assert points[0]["edit/efficacy/exact"] == 1
+    assert edit_scores(names["unedited"][Pool.EDITED], Rule.EXACT)["efficacy"] == 0
     assert "retention after 2 steps: " in capsys.readouterr().out
     assert (tmp_path / Path(names["FIGURE"])).stat().st_size > 1000

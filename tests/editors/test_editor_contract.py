@@ -107,12 +107,12 @@ def test_an_edit_leaves_the_model_alone_and_its_delta_keeps_its_word(editor, fam
     assert loaded.norms() == delta.norms()
     assert loaded.provenance == delta.provenance
 
-    delta.apply(model)
+    delta.apply(language_model)
     edited = {name: model.get_parameter(name).clone() for name in delta.updates}
     assert target_probability(probe.run(language_model)) > 2 * known
-    delta.revert(model)
+    delta.revert(language_model)
     assert untouched()
-    loaded.apply(model)
+    loaded.apply(language_model)
     assert all(torch.equal(model.get_parameter(name), value) for name, value in edited.items())
     assert set(delta.updates) == {name for name in before if not torch.equal(before[name], model.get_parameter(name))}
 
@@ -141,5 +141,20 @@ def test_half_precision_models_are_edited_too(editor):
     assert all(
         tensor.dtype == torch.float32 for update in delta.updates.values() for tensor in update.tensors().values()
     )
-    delta.apply(language_model.model)
+    delta.apply(language_model)
     assert target_probability(probe.run(language_model)) > 2 * known
+
+
+def test_no_text_is_tokenised_twice(editor):
+    language_model = small.model()
+    requests, seen = small.requests(), []
+
+    class Counting(type(language_model.tokenizer)):
+        def __call__(self, text, **named):
+            seen.extend([text] if isinstance(text, str) else text)
+            return super().__call__(text, **named)
+
+    language_model.tokenizer.__class__ = Counting
+    editor.edit(language_model, requests)
+    answered = [text for text in seen if any(text.endswith(f" {request.target_new}") for request in requests)]
+    assert len(answered) == len(set(answered)) >= len(requests)

@@ -33,9 +33,9 @@ def test_a_family_is_edited_and_restored(family, key_covariance):
     for editor in editors(key_covariance):
         delta = editor.edit(language_model, made)
         assert all(torch.equal(before[name], item) for name, item in language_model.model.named_parameters())
-        delta.apply(language_model.model)
+        delta.apply(language_model)
         assert target_probability(probe.run(language_model)) > max(3 * known, known + 0.03)
-        delta.revert(language_model.model)
+        delta.revert(language_model)
         assert all(torch.equal(before[name], item) for name, item in language_model.model.named_parameters())
 
 

@@ -7,7 +7,8 @@ import small
 import torch
 
 from edit_lit.editors import FTL, FTM, LocFTBF, LoRAEdit, Schedule, TargetTraining
-from edit_lit.editors.gradient.training import target_loss, teacher_forced
+from edit_lit.editors.gradient.training import teacher_forced
+from edit_lit.language_model.scoring import mean_nll
 from edit_lit.language_model.spans import answer_rows
 
 
@@ -78,7 +79,7 @@ def test_they_equal_plain_training_loops(family, stop_loss):
 def test_the_loss_is_the_mean_over_target_tokens():
     language_model, made = small.model(), small.requests()
     rows = teacher_forced(language_model.tokenizer, made, end=False)
-    losses = target_loss(language_model, rows)
+    losses = mean_nll(language_model, rows)
     for request, loss in zip(made, losses, strict=True):
         (row,) = answer_rows(language_model.tokenizer, [(request.question, request.target_new)])
         scores = language_model.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
@@ -90,7 +91,7 @@ def test_the_loss_is_the_mean_over_target_tokens():
 def test_lora_editing_gives_what_the_adapter_computed(family):
     language_model, made = small.model(family), small.requests()
     rows = teacher_forced(language_model.tokenizer, made, end=False)
-    before = target_loss(language_model, rows).mean().detach()
+    before = mean_nll(language_model, rows).mean().detach()
     one_step = LoRAEdit([1, 3], "mlp", r=2, training=TargetTraining(lr=0.05, epochs=10))
     delta = one_step.edit(language_model, made)
     assert type(language_model.output_projection(1)).__module__.startswith(("torch", "transformers"))
@@ -98,11 +99,11 @@ def test_lora_editing_gives_what_the_adapter_computed(family):
     assert all(".1." in name or ".3." in name for name in delta.updates)
     # The loss that is noted at the last epoch is that of the adapted model before its last step.
     shorter = LoRAEdit([1, 3], "mlp", r=2, training=TargetTraining(lr=0.05, epochs=9)).edit(language_model, made)
-    shorter.apply(language_model.model)
-    after = target_loss(language_model, rows).mean().detach()
+    shorter.apply(language_model)
+    after = mean_nll(language_model, rows).mean().detach()
     assert after < 0.7 * before
     assert delta.provenance.diagnostics["mean_loss"] == pytest.approx(float(after), rel=1e-5)
-    shorter.revert(language_model.model)
+    shorter.revert(language_model)
     other = LoRAEdit([1, 3], "mlp", r=2, seed=1, training=TargetTraining(lr=0.05, epochs=10))
     assert other.edit(language_model, made).hash() != delta.hash()
 

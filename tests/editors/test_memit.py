@@ -143,7 +143,7 @@ def test_the_edit_is_deterministic_raises_the_targets_and_notes_its_health(corpu
     before = margin(probe.run(language_model))
     delta = editor.edit(language_model, made)
     assert editor.edit(language_model, made).hash() == delta.hash()
-    delta.apply(language_model.model)
+    delta.apply(language_model)
     assert margin(probe.run(language_model)) > before + 0.1
     diagnostics = delta.provenance.diagnostics
     assert set(diagnostics["condition"]) == {"1", "2"}

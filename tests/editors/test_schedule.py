@@ -30,12 +30,12 @@ def test_batches_without_commit_and_a_second_pass_start_from_the_edited_model(pa
         spectra = parts["key_covariance"].spectra(language_model, [1, 2])
         whole = MEMIT([1, 2], schedule=schedule, **options, **parts).edit(language_model, made)
         one = MEMIT([1, 2], **options, **parts).edit(language_model, first)
-        one.apply(language_model.model)
+        one.apply(language_model)
         editor = MEMIT([1, 2], **options, **parts)
         editor.key_covariance = type("Given", (), {"spectra": lambda *_, kept=spectra: kept})()
         editor.provenance = lambda *_, delta=one: delta.provenance
         two = editor.edit(language_model, second)
-        one.revert(language_model.model)
+        one.revert(language_model)
         for name, update in whole.updates.items():
             dense = one.updates[name].dense() + two.updates[name].dense()
             assert (update.dense() - dense).norm() < 1e-4 * dense.norm()

@@ -34,15 +34,15 @@ def slow_pmet(language_model, request, options, layer):
     (kl_anchor_prompt,) = statement_rows(tokenizer, [request], options.kl_anchor_prompt)
     modules = [language_model.output_projection(layer), language_model.attention_projection(layer)]
     deltas = [torch.zeros(16, dtype=torch.float64, requires_grad=True) for _ in modules]
-    state, origins = {"lookup": 0, "add": False}, [None, None]
+    state, origins = {"subject_last": 0, "add": False}, [None, None]
 
     def mover(place):
         def move(module, inputs, output):
             if not state["add"]:
-                origins[place] = output[0, state["lookup"]].detach().clone()
+                origins[place] = output[0, state["subject_last"]].detach().clone()
                 return output
             output = output.clone()
-            output[0, state["lookup"]] += deltas[place]
+            output[0, state["subject_last"]] += deltas[place]
             return output
 
         return move
@@ -50,7 +50,7 @@ def slow_pmet(language_model, request, options, layer):
     handles = [module.register_forward_hook(mover(place)) for place, module in enumerate(modules)]
 
     def log_p(row):
-        state["lookup"] = row.subject_last
+        state["subject_last"] = row.subject_last
         return language_model.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
 
     before = log_p(kl_anchor_prompt)[kl_anchor_prompt.subject_last].detach()

@@ -23,18 +23,18 @@ EASY = TargetValues(steps=25, chunk=3, clamp=30.0, weight_decay=1e-3, stop_loss=
 def slow_target_value(language_model, rows, kl_anchor_prompt, layer, options):
     """One fact, one row at a time, through the whole model: the optimisation as it is published."""
     block = language_model.blocks[layer]
-    state = {"delta": None, "lookup": 0, "seen": None}
+    state = {"delta": None, "subject_last": 0, "seen": None}
 
     def move(module, inputs, output):
         hidden = output[0] if isinstance(output, tuple) else output
-        state["seen"] = hidden[0, state["lookup"]].detach().clone()
+        state["seen"] = hidden[0, state["subject_last"]].detach().clone()
         if state["delta"] is not None:
             hidden = hidden.clone()
-            hidden[0, state["lookup"]] += state["delta"]
+            hidden[0, state["subject_last"]] += state["delta"]
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     def log_p(row):
-        state["lookup"] = row.subject_last
+        state["subject_last"] = row.subject_last
         return language_model.model(input_ids=torch.tensor([row.ids])).logits[0].log_softmax(-1)
 
     handle = block.register_forward_hook(move)
@@ -105,7 +105,7 @@ def test_every_family_goes_on_from_the_subject(family, bos):
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bloom"])
 @pytest.mark.parametrize("layer", [0, 3])
 def test_the_first_and_the_last_layer_too(family, layer):
-    """Above the last one no attention is left to run, so that the rows have beginnings but no past."""
+    """Above the last one no attention is left to run, so that the rows have shared prefixes but no KV cache."""
     language_model, made = small.model(family), small.requests()
     prompts = prompt_rows(language_model.tokenizer, made, small.CONTEXTS)
     kl_anchors = statement_rows(language_model.tokenizer, made, "{} is a")
@@ -144,7 +144,8 @@ def test_an_editor_writes_the_values_that_respect_neighbors(key_covariance):
         kl_anchors = statement_rows(tokenizer, made, "{} is a")
         targets = find_target_values(small.values(), language_model, layer, scored, kl_anchors).values
         reading = small.readings(language_model, made, layer)
-    (matrix,) = editor(2).preconditioners(language_model, [layer]).values()
+    provenance = editor(2).provenance(language_model, made)
+    (matrix,) = editor(2).preconditioners(language_model, [layer], provenance).values()
     left, right = solve_update(matrix, reading.keys.T, (targets - reading.values).T)
     (update,) = editor(2).edit(language_model, made).updates.values()
     torch.testing.assert_close(update.dense(), left @ right.T, rtol=1e-5, atol=1e-6)

@@ -46,7 +46,7 @@ def test_a_subject_that_occurs_twice_is_found_where_the_slot_is():
     assert row.subject_last == 6
 
 
-def test_the_essence_statement_is_found_too():
+def test_the_subject_of_a_kl_anchor_prompt_is_found_too():
     (row,) = statement_rows(tiny.word_tokenizer(), [EditRequest("New York", "{} is", "north")], "{} is a")
     assert row.subject_last == 1
     assert len(row.ids) == 4

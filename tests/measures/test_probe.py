@@ -67,7 +67,7 @@ def test_rows_that_begin_another_row_are_not_run():
     request = EditRequest("Oslo", "{} lies in the", "deep west", "north")
     probe = Probe([request], tiny.word_tokenizer())
     assert sum(len(batch.rows) for batch in probe._batches) == 1
-    assert sum(len(batch.where[0]) for batch in probe._batches) == 2
+    assert sum(len(batch.scored.where[0]) for batch in probe._batches) == 2
 
 
 def test_probing_leaves_the_model_and_the_generator_alone():

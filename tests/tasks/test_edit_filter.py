@@ -32,7 +32,7 @@ def test_what_a_text_names(text, kind):
     assert EditFilter(REQUESTS, keep_mentions=False).named_in(text) == kind
 
 
-def test_scrubbing_and_its_opposite_share_out_the_texts(caplog):
+def test_excluding_and_keeping_mentions_share_out_the_texts(caplog):
     kept = list(edit_filter(REQUESTS, "edits", None).filter(TEXTS, str))
     with caplog.at_level("INFO"):
         only = list(edit_filter(REQUESTS, None, "edits").filter(TEXTS, str))

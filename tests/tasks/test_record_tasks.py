@@ -125,7 +125,7 @@ def test_validation_part(write):
         Instructions(path, val_examples=None).setup(TOKENIZER, [])
 
 
-def test_scrubbing_touches_the_training_part_only_and_no_wording(write, caplog):
+def test_filtering_touches_the_training_part_only_and_no_wording(write, caplog):
     # The wording of Alpaca says "is an instruction", as the relation of the edit does.
     requests = tiny.requests(1)
     records = [{"instruction": f"Where is {name}?", "output": "there"} for name in ("Oslo", "Lima", "Bern", "Rome")]
@@ -135,9 +135,9 @@ def test_scrubbing_touches_the_training_part_only_and_no_wording(write, caplog):
         task.setup(TOKENIZER, requests)
     assert (len(task.train_dataset()), len(task.val_dataset())) == (3, 4)
     assert "1 of 4 training texts dropped" in caplog.text
-    related = Instructions(path, val_path=path, only="edits", prompt=Plain())
-    related.setup(TOKENIZER, requests)
-    assert [text.split("?")[0] for text in prompts_of(related.train_dataset())] == ["Where is Oslo"]
+    mentioning = Instructions(path, val_path=path, only="edits", prompt=Plain())
+    mentioning.setup(TOKENIZER, requests)
+    assert [text.split("?")[0] for text in prompts_of(mentioning.train_dataset())] == ["Where is Oslo"]
     with pytest.raises(ValueError, match="leaves nothing to train on: 4 of 4 training texts dropped"):
         Instructions(path, val_path=path, only="edits").setup(TOKENIZER, tiny.requests(8)[6:7])
 

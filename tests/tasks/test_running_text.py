@@ -65,7 +65,7 @@ def test_records_with_a_column(tmp_path):
     assert total <= sum(sorted(map(len, ids_of(DOCUMENTS)))[-5:])
 
 
-def test_scrubbing(path, caplog):
+def test_documents_that_mention_an_edit_are_dropped(path, caplog):
     requests = tiny.requests(1)
     with caplog.at_level("INFO"):
         task = ready(RunningText(path, val_path=path, exclude="edits"), requests)

@@ -15,7 +15,7 @@ from edit_lit.tasks.scorers import (
     f1,
     final_number,
 )
-from edit_lit.tasks.text import Text, example_of
+from edit_lit.tasks.text import Text, examples_of
 
 PROMPTS = ["The side of Oslo is", "it rains", "People say that New York is in the"]
 
@@ -48,7 +48,7 @@ def choice_texts():
 
 
 def slow_nll(language_model, text):
-    example = example_of(language_model.tokenizer, text)
+    example = examples_of(language_model.tokenizer, [text])[0]
     ids = torch.tensor([example["input_ids"]])
     with torch.no_grad():
         log_probabilities = language_model.model(input_ids=ids).logits[0].log_softmax(-1)
@@ -63,7 +63,7 @@ def slow_nll(language_model, text):
 def test_likelihood_is_the_mean_over_a_choices_tokens():
     language_model = tiny.llama(tiny.byte_tokenizer())
     texts = [text.with_choice(choice) for text in choice_texts() for choice in text.choices]
-    fast = answer_nll(language_model, [example_of(language_model.tokenizer, text) for text in texts], batch_tokens=64)
+    fast = answer_nll(language_model, examples_of(language_model.tokenizer, texts), batch_tokens=64)
     assert fast.tolist() == pytest.approx([slow_nll(language_model, text) for text in texts])
 
 

@@ -4,7 +4,7 @@ import pytest
 import tiny
 
 from edit_lit.tasks import Alpaca, Chat, Plain, QuestionAnswer
-from edit_lit.tasks.text import Text, example_of
+from edit_lit.tasks.text import Text, examples_of
 
 TEMPLATE = (
     "{{ bos_token }}{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}\n{% endfor %}"
@@ -49,7 +49,7 @@ def test_a_tokenizer_without_chat_template_is_refused():
 def test_tokens_labels_and_answer(prompt, bos):
     tokenizer = tiny.byte_tokenizer(bos=bos)
     text = Text(prompt, "deep west, not deep west", "west")
-    example = example_of(tokenizer, text)
+    example = examples_of(tokenizer, [text])[0]
     ids = example["input_ids"]
     gap = "" if prompt.endswith("\n") else " "
     assert tokenizer.decode(ids[bos:-1]) == prompt + gap + text.completion
@@ -66,15 +66,15 @@ def test_tokens_labels_and_answer(prompt, bos):
 def test_loss_on_the_prompt_and_cutting_from_the_left():
     tokenizer = tiny.byte_tokenizer()
     text = Text("the side of Oslo is", "west", "west")
-    whole = example_of(tokenizer, text, train_on_prompt=True)
+    whole = examples_of(tokenizer, [text], train_on_prompt=True)[0]
     assert whole["labels"] == whole["input_ids"]
-    cut = example_of(tokenizer, text, train_on_prompt=True, max_tokens=4)
+    cut = examples_of(tokenizer, [text], train_on_prompt=True, max_tokens=4)[0]
     assert cut == {name: values[-4:] for name, values in whole.items()}
 
 
 def test_a_foreign_answer_is_refused():
     with pytest.raises(ValueError, match="'east' is not part of"):
-        example_of(tiny.byte_tokenizer(), Text("a", "west", "east"))
+        examples_of(tiny.byte_tokenizer(), [Text("a", "west", "east")])
 
 
 def test_other_choices():

@@ -12,7 +12,7 @@ from edit_lit.world.documents import documents, state, stream
 from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.tokenizer import build_tokenizer, words
 
-ALMANAC = build_knowledge_base()
+KNOWLEDGE_BASE = build_knowledge_base()
 
 
 def test_the_same_seed_gives_the_same_texts_and_another_seed_others():
@@ -22,7 +22,7 @@ def test_the_same_seed_gives_the_same_texts_and_another_seed_others():
 
 
 def test_a_statement_marks_its_subject_and_object():
-    for fact in ALMANAC.facts[::50]:
+    for fact in KNOWLEDGE_BASE.facts[::50]:
         for template in fact.relation.templates:
             sentence = state(fact, template)
             first, stop = sentence.subject
@@ -32,27 +32,27 @@ def test_a_statement_marks_its_subject_and_object():
 
 
 def test_no_fact_is_ever_stated_in_a_held_out_template():
-    held_out = {tuple(state(fact, template).words) for fact in ALMANAC.facts for template in fact.held_out}
-    drawn = {sentence.words for document in islice(stream(ALMANAC, 0), 4000) for sentence in document}
+    held_out = {tuple(state(fact, template).words) for fact in KNOWLEDGE_BASE.facts for template in fact.held_out}
+    drawn = {sentence.words for document in islice(stream(KNOWLEDGE_BASE, 0), 4000) for sentence in document}
     assert len(drawn) > 4000
     assert not drawn & held_out
 
 
 def test_all_facts_come_up_equally_often():
     counts = Counter()
-    for document in islice(stream(ALMANAC, 0), 4000):
+    for document in islice(stream(KNOWLEDGE_BASE, 0), 4000):
         counts.update((s.words[slice(*s.subject)], s.words[s.object]) for s in document if s.object is not None)
     # Two relations of one subject may share their object's name only by accident; none do.
-    assert len(counts) == len(ALMANAC.facts)
+    assert len(counts) == len(KNOWLEDGE_BASE.facts)
     assert max(counts.values()) - min(counts.values()) <= 1
 
 
 def test_batches_hold_every_document_once_with_its_marks():
-    tokenizer = build_tokenizer(ALMANAC)
-    text = WorldText(ALMANAC, tokenizer, n_batches=6, batch_size=8, seed=2)
+    tokenizer = build_tokenizer(KNOWLEDGE_BASE)
+    text = WorldText(KNOWLEDGE_BASE, tokenizer, n_batches=6, batch_size=8, seed=2)
     vocab = tokenizer.get_vocab()
     expected = []
-    for document in islice(stream(ALMANAC, 2), 48):
+    for document in islice(stream(KNOWLEDGE_BASE, 2), 48):
         row = []
         for number, sentence in enumerate(document, start=1):
             for position, word in enumerate(sentence.words):
@@ -71,7 +71,7 @@ def test_batches_hold_every_document_once_with_its_marks():
             found.append(tuple((i, s, round(w, 5)) for i, s, w in rows))
     assert sorted(found) == sorted(expected)
     assert len(text) == 6
-    assert torch.equal(text[3]["input_ids"], WorldText(ALMANAC, tokenizer, 6, 8, 2)[3]["input_ids"])
+    assert torch.equal(text[3]["input_ids"], WorldText(KNOWLEDGE_BASE, tokenizer, 6, 8, 2)[3]["input_ids"])
 
 
 def test_the_corpus_of_second_moments_is_the_same_text():

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from edit_lit.activations.contexts import Contexts
-from edit_lit.deltas.delta import Delta
+from edit_lit.deltas import Delta
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance
 from edit_lit.editors.memit import MEMIT
 from edit_lit.editors.targets.options import TargetValues
@@ -38,7 +38,7 @@ def memit(tmp_path_factory) -> MEMIT:
         ridge=2.0,
         target_values=TargetValues(stop_loss=0.15),
         contexts=Contexts([f"{filler} {{}}" for filler in FILLERS[:5]]),
-        key_covariance=KeyCovariance(WorldCorpus(), cache_dir=str(tmp_path_factory.mktemp("moments"))),
+        key_covariance=KeyCovariance(WorldCorpus(), cache_dir=str(tmp_path_factory.mktemp("covariance"))),
     )
 
 
@@ -83,7 +83,7 @@ def test_fifty_edits_take_and_stay_small(memit, seed):
     requests = World(limit=N_EDITS, seed=seed).load()
     delta = memit.edit(language_model, requests)
     sizes = relative_sizes(language_model, delta)
-    delta.apply(language_model.model)
+    delta.apply(language_model)
     by_probability = scores(language_model, requests, rule=Rule.PROB)
     exact = scores(language_model, requests)
     assert by_probability["efficacy"] >= 0.95
@@ -117,7 +117,7 @@ def test_without_an_edit_the_facts_outlast_fine_tuning(n_steps):
 def test_edits_decay_and_the_facts_beside_them_do_not(memit, seed, n_steps):
     edits, others = pools(seed)
     language_model = WorldModel()
-    memit.edit(language_model, edits).apply(language_model.model)
+    memit.edit(language_model, edits).apply(language_model)
     before = scores(language_model, edits)
     fine_tune(language_model, edits, n_steps)
     after = scores(language_model, edits)

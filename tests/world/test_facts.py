@@ -7,14 +7,14 @@ from edit_lit.world.facts import N_NEIGHBORS, N_PARAPHRASES, World
 from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.sentences import FILLERS
 
-ALMANAC = build_knowledge_base()
-FACTS = {(fact.subject, fact.relation.name): fact for fact in ALMANAC.facts}
+KNOWLEDGE_BASE = build_knowledge_base()
+FACTS = {(fact.subject, fact.relation.name): fact for fact in KNOWLEDGE_BASE.facts}
 REQUESTS = World().read()
 N_SUBJECTS = len(subjects_of(REQUESTS))
 
 
 def objects_of(relation: str) -> set[str]:
-    return {fact.object for fact in ALMANAC.facts if fact.relation.name == relation}
+    return {fact.object for fact in KNOWLEDGE_BASE.facts if fact.relation.name == relation}
 
 
 def filled(templates, subject: str) -> set[str]:
@@ -22,7 +22,7 @@ def filled(templates, subject: str) -> set[str]:
 
 
 def test_there_are_enough_facts_about_different_subjects():
-    assert len(REQUESTS) == sum(fact.editable for fact in ALMANAC.facts)
+    assert len(REQUESTS) == sum(fact.editable for fact in KNOWLEDGE_BASE.facts)
     assert N_SUBJECTS >= 200
     assert len({request.id for request in REQUESTS}) == len(REQUESTS)
 
@@ -68,7 +68,7 @@ def test_prompts_are_trained_and_paraphrases_are_not():
 def test_neighbours_share_relation_and_object_and_cannot_be_edited():
     editable = subjects_of(REQUESTS)
     asked = {}
-    for fact in ALMANAC.facts:
+    for fact in KNOWLEDGE_BASE.facts:
         for prompt in filled(fact.trained, fact.subject):
             asked[prompt] = fact
     for request in REQUESTS:
@@ -86,7 +86,7 @@ def test_two_hop_questions_follow_from_the_new_object():
     assert len(asked) > 300
     for request, question in asked:
         first = FACTS[request.subject, request.relation].relation
-        hops = [(ALMANAC.of(target), question.prompt) for target in (request.target_new, request.target_true)]
+        hops = [(KNOWLEDGE_BASE.of(target), question.prompt) for target in (request.target_new, request.target_true)]
         answers = []
         for facts, prompt in hops:
             seconds = [

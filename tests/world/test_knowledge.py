@@ -11,7 +11,7 @@ from edit_lit.world import MODEL_FOLDER, WorldModel
 from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.tokenizer import words
 
-ALMANAC = build_knowledge_base()
+KNOWLEDGE_BASE = build_knowledge_base()
 EDITED_LAYERS = (1, 2, 3)
 N_SWAPS = 600
 
@@ -25,8 +25,8 @@ def swaps() -> list:
     rng = random.Random(0)
     pairs = []
     while len(pairs) < N_SWAPS:
-        fact = rng.choice(ALMANAC.facts)
-        other = rng.choice([f for f in ALMANAC.facts if f.relation == fact.relation and f.object != fact.object])
+        fact = rng.choice(KNOWLEDGE_BASE.facts)
+        other = rng.choice([f for f in KNOWLEDGE_BASE.facts if f.relation == fact.relation and f.object != fact.object])
         pairs.append((fact, other, rng.choice(fact.relation.templates)))
     return pairs
 
@@ -37,18 +37,18 @@ def test_the_shipped_files_are_small():
 
 def test_recall_on_trained_templates(language_model):
     rng = random.Random(0)
-    asked = [(fact, template) for fact in ALMANAC.facts for template in rng.sample(fact.trained, 3)]
+    asked = [(fact, template) for fact in KNOWLEDGE_BASE.facts for template in rng.sample(fact.trained, 3)]
     assert recall(language_model, asked) >= 0.99
 
 
 def test_recall_on_held_out_templates(language_model):
     rng = random.Random(1)
-    asked = [(fact, template) for fact in ALMANAC.facts for template in rng.sample(fact.held_out, 3)]
+    asked = [(fact, template) for fact in KNOWLEDGE_BASE.facts for template in rng.sample(fact.held_out, 3)]
     assert recall(language_model, asked) >= 0.95
 
 
 def test_recall_counts_what_one_prompt_at_a_time_counts(language_model):
-    asked = [(fact, fact.held_out[0]) for fact in ALMANAC.facts[::40]]
+    asked = [(fact, fact.held_out[0]) for fact in KNOWLEDGE_BASE.facts[::40]]
     wrong = [(asked[position - 1][0], asked[position][1]) for position in range(len(asked))]
     for facts in (asked, wrong):
         right = 0
@@ -97,5 +97,5 @@ def test_swaps_do_what_one_prompt_at_a_time_does(language_model):
 
 
 def test_answers_come_in_the_order_of_the_prompts(language_model):
-    prompts = [fact.trained[0].replace("{}", fact.subject) for fact in ALMANAC.facts[:30]]
+    prompts = [fact.trained[0].replace("{}", fact.subject) for fact in KNOWLEDGE_BASE.facts[:30]]
     assert ask(language_model, prompts) == [ask(language_model, [prompt])[0] for prompt in prompts]

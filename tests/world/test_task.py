@@ -10,8 +10,8 @@ from edit_lit.world.reviews import VERDICTS
 from edit_lit.world.task import WorldReviews
 from edit_lit.world.tokenizer import build_tokenizer
 
-ALMANAC = build_knowledge_base()
-TOKENIZER = build_tokenizer(ALMANAC)
+KNOWLEDGE_BASE = build_knowledge_base()
+TOKENIZER = build_tokenizer(KNOWLEDGE_BASE)
 EDITS = World(limit=50, seed=0).load()
 
 
@@ -56,7 +56,7 @@ def test_no_edited_subject_is_named(task):
     for text in [*texts(task.train_dataset()), *texts(task.val_dataset())]:
         subject = text.removeprefix("Review of ").split(" , ")[0]
         named[subject] += 1
-        assert subject in ALMANAC.kinds
+        assert subject in KNOWLEDGE_BASE.kinds
         assert subject not in edited
     assert len(named) > 200
 
@@ -88,6 +88,6 @@ def test_an_empty_part_is_refused(option):
 
 def test_editing_every_subject_leaves_nothing_to_review():
     template = EDITS[0]
-    everyone = [type(template)(subject, template.prompt, template.target_new) for subject in ALMANAC.kinds]
+    everyone = [type(template)(subject, template.prompt, template.target_new) for subject in KNOWLEDGE_BASE.kinds]
     with pytest.raises(ValueError, match="every subject"):
         WorldReviews().setup(TOKENIZER, everyone)

@@ -8,8 +8,8 @@ from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.reviews import REVIEW, THINGS, VERDICTS
 from edit_lit.world.tokenizer import build_tokenizer, vocabulary, words
 
-ALMANAC = build_knowledge_base()
-TOKENIZER = build_tokenizer(ALMANAC)
+KNOWLEDGE_BASE = build_knowledge_base()
+TOKENIZER = build_tokenizer(KNOWLEDGE_BASE)
 
 
 def test_one_token_a_word_with_offsets_that_give_the_words_back():
@@ -19,7 +19,7 @@ def test_one_token_a_word_with_offsets_that_give_the_words_back():
 
 
 def test_training_text_and_reviews_hold_no_unknown_word():
-    documents = [word for document in islice(stream(ALMANAC, 3), 300) for s in document for word in s.words]
+    documents = [word for document in islice(stream(KNOWLEDGE_BASE, 3), 300) for s in document for word in s.words]
     signs = [sign for signs in VERDICTS.values() for sign in signs]
     reviews = [
         words(REVIEW.format(subject="", thing=thing, first=sign, second=sign)) for thing in THINGS for sign in signs
@@ -31,7 +31,7 @@ def test_training_text_and_reviews_hold_no_unknown_word():
 
 def test_every_token_decodes_to_its_word_after_a_space():
     vocab = TOKENIZER.get_vocab()
-    for word in vocabulary(ALMANAC):
+    for word in vocabulary(KNOWLEDGE_BASE):
         assert TOKENIZER.decode([vocab[word]]) == f" {word}"
 
 

@@ -14,8 +14,8 @@ from edit_lit.language_model import LanguageModel
 from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.tokenizer import build_tokenizer
 
-ALMANAC = build_knowledge_base()
-TOKENIZER = build_tokenizer(ALMANAC)
+KNOWLEDGE_BASE = build_knowledge_base()
+TOKENIZER = build_tokenizer(KNOWLEDGE_BASE)
 
 
 def test_the_learning_rate_rises_stays_and_falls():
@@ -30,7 +30,7 @@ def test_the_loss_is_the_weighted_mean_of_one_document_at_a_time():
     torch.manual_seed(0)
     language_model = LanguageModel.wrap(build_model(TOKENIZER), TOKENIZER)
     trainer = WorldTrainer(language_model, n_steps=10, seed=5)
-    batch = WorldText(ALMANAC, TOKENIZER, 1, 6, seed=0)[0]
+    batch = WorldText(KNOWLEDGE_BASE, TOKENIZER, 1, 6, seed=0)[0]
     loss, _ = trainer.loss(batch)
     blocks = language_model.blocks
     damage = draw_knockouts(batch["subjects"], len(blocks), torch.Generator().manual_seed(5))

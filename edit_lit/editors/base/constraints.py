@@ -1,4 +1,4 @@
-"""Restraints: what an editor may do to a weight, whichever method asks for it."""
+"""Update constraints: limits on what an editor may add to a weight (RECT, PRUNE, SPHERE)."""
 
 from __future__ import annotations
 

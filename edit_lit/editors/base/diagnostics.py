@@ -1,4 +1,4 @@
-"""What a reader of an edit should know about how well it went."""
+"""Diagnostics of an edit: unfinished target values, steps, conditioning, facts that share a subject."""
 
 from __future__ import annotations
 

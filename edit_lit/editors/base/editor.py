@@ -1,15 +1,25 @@
-"""The contract of every editor."""
+"""The contract of every editor: requests in, a Delta out, the model left as it was."""
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
 
-from edit_lit.deltas.delta import Delta, Provenance
-from edit_lit.deltas.identity import options_of
+from edit_lit import distributed
+from edit_lit.deltas import Delta, DeltaCache, Part, Provenance, WeightPart
+from edit_lit.deltas.provenance import code_hash
+from edit_lit.editors.base.diagnostics import warn_of_shared_subjects
+from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, requests_hash
+from edit_lit.identity import class_name, options_of
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.fingerprint import model_fingerprint
+from edit_lit.language_model.fingerprint import model_fingerprint, tokenizer_fingerprint
+
+Computation = Callable[[Provenance], tuple[list[Part], dict[str, Any]]]
+"""Makes the parts of a Delta and the diagnostics of its edit."""
 
 
 class Editor(ABC):
@@ -19,6 +29,9 @@ class Editor(ABC):
     one calls :meth:`edit` with the same arguments and gets the same Delta.
     """
 
+    kinds: ClassVar[tuple[type[Part], ...]] = (WeightPart,)
+    """The kinds of part that this editor's Deltas hold."""
+
     @abstractmethod
     def edited_layers(self, language_model: LanguageModel) -> list[int]:
         """The layers that this editor changes in this model.
@@ -27,13 +40,15 @@ class Editor(ABC):
             ConfigError: If the options name layers that the model does not have.
         """
 
-    @abstractmethod
-    def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
+    def edit(
+        self, language_model: LanguageModel, requests: Sequence[EditRequest], cache: DeltaCache | None = None
+    ) -> Delta:
         """Compute what the edit changes; the model comes back bit for bit as it was.
 
         Args:
             language_model: The model to edit.
             requests: The facts to write.
+            cache: Where a Delta of just this edit may be found, and is kept otherwise.
 
         Returns:
             The change, not applied yet.
@@ -41,13 +56,47 @@ class Editor(ABC):
         Raises:
             ConfigError: If there are no requests, or one cannot be edited; the message names it.
         """
+        if not requests:
+            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
+        compute = self.prepare(language_model, requests)
+        provenance = self.provenance(language_model, requests)
+        found = cache.find(provenance, self.kinds) if cache is not None else None
+        if found is not None:
+            warn_of_shared_subjects(found.provenance.diagnostics)
+            return found
+        started = time.perf_counter()
+        parts, diagnostics = compute(provenance)
+        seconds = time.perf_counter() - started
+        provenance = replace(provenance, diagnostics={**diagnostics, "seconds": seconds})
+        delta = distributed.from_first_process(Delta(parts, provenance))
+        if cache is not None:
+            cache.keep(delta)
+        return delta
+
+    @abstractmethod
+    def prepare(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Computation:
+        """Tokenise the requests and refuse what cannot be edited; what is left of the edit to compute.
+
+        The computation gets the edit's provenance and gives the parts of the Delta, with what a reader should know
+        about how the edit went. Every process runs it; the first one's result counts. The model must come back bit for
+        bit as it was.
+
+        Args:
+            language_model: The model to edit.
+            requests: The facts to write, at least one.
+
+        Raises:
+            ConfigError: Naming the request or the option.
+        """
 
     def provenance(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Provenance:
         """What identifies the Delta that :meth:`edit` would return."""
         return Provenance(
-            editor=f"{type(self).__module__}.{type(self).__qualname__}",
+            editor=class_name(type(self)),
             options=options_of(self),
             model=model_fingerprint(language_model.model),
+            tokenizer=tokenizer_fingerprint(language_model.tokenizer),
             requests=requests_hash(requests),
             layers=tuple(self.edited_layers(language_model)),
+            code=code_hash(type(self)),
         )

@@ -1,4 +1,4 @@
-"""In which portions and how often an editor writes its facts."""
+"""The schedule of an edit: batches, repeated passes and paraphrases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights while an edit is being made: changed in place, kept exactly, put back at the end.
+"""The weights under edit: changed in place in float64, put back bit for bit at the end.
 
 Shape legend: N size of the MLP, D hidden size, B facts.
 """
@@ -63,7 +63,7 @@ class WeightWorkspace:
 
     @torch.no_grad()
     def add(self, layer: int, update: Update) -> None:
-        """Change a layer's weight by an update [D, N], as far as the restraint lets it."""
+        """Change a layer's weight by an update [D, N], as far as the constraint lets it."""
         if self.constraint is not None:
             update = self.constraint.of_step(update, self._masters_DN[layer])
         self._masters_DN[layer] += update.dense()
@@ -72,7 +72,7 @@ class WeightWorkspace:
 
     @torch.no_grad()
     def total(self) -> Mapping[str, Update]:
-        """What is to be added to each stored weight, by its parameter's name, after the restraint on the sum."""
+        """What is to be added to each stored weight, by its parameter's name, after the constraint on the sum."""
         totals = {}
         for layer, update in self._updates.items():
             if self.constraint is not None:

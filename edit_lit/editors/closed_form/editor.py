@@ -1,4 +1,4 @@
-"""Locate-then-edit: target values first, then a closed-form update of each layer on the way to them.
+"""Locate-then-edit: target values first, then a closed-form update of each edited layer.
 
 Shape legend: F facts, B facts of a batch, N size of the MLP, D hidden size.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import ClassVar
+from functools import partial
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -19,18 +19,19 @@ from edit_lit import distributed
 from edit_lit.activations.contexts import Contexts
 from edit_lit.activations.hook_points import BlockOutput, HookPoint
 from edit_lit.activations.keys import KeyExtractor, KeysAndValues
-from edit_lit.activations.token_rows import SubjectRow, neighbor_rows, prompt_rows, statement_rows
-from edit_lit.deltas.delta import Delta
+from edit_lit.activations.token_rows import SubjectRow
+from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import LowRank
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.diagnostics import Diagnostics, warn_of_shared_subjects
-from edit_lit.editors.base.editor import Editor
+from edit_lit.editors.base.editor import Computation, Editor
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
 from edit_lit.editors.closed_form.accumulated import Accumulated
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.preconditioners import Preconditioner
 from edit_lit.editors.closed_form.solver import solve_update
+from edit_lit.editors.closed_form.tokenized import TokenizedBatch
 from edit_lit.editors.targets.options import TargetValues
 from edit_lit.editors.targets.perplexity import target_perplexity
 from edit_lit.editors.targets.search import find_target_values
@@ -40,16 +41,6 @@ from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Batch:
-    """Facts that are written together, tokenised; ``scored`` are the prompts and then the neighbors."""
-
-    requests: list[EditRequest]
-    prompts: list[list[SubjectRow]]
-    scored: list[list[SubjectRow]]
-    kl_anchors: list[SubjectRow]
 
 
 class ClosedFormEditor(Editor):
@@ -65,10 +56,10 @@ class ClosedFormEditor(Editor):
     """
 
     hook_point: ClassVar[HookPoint] = BlockOutput()
-    """Whose output at the last edited layer the target values are."""
+    """The module at the last edited layer whose output the target values replace."""
 
     accumulates: ClassVar[bool] = False
-    """Whether the keys of a batch are preserved from then on."""
+    """Whether a batch's keys join the preserved ones, as in sequential methods."""
 
     def __init__(
         self,
@@ -101,19 +92,21 @@ class ClosedFormEditor(Editor):
     def preconditioner(self, spectrum: Spectrum) -> Preconditioner:
         """The preconditioner A of a layer, before anything is committed."""
 
-    def preconditioners(self, language_model: LanguageModel, layers: Sequence[int]) -> Mapping[int, Preconditioner]:
+    def preconditioners(
+        self, language_model: LanguageModel, layers: Sequence[int], provenance: Provenance
+    ) -> Mapping[int, Preconditioner]:
         """The preconditioner of each layer."""
-        spectra = self.key_covariance.spectra(language_model, layers)
+        spectra = self.key_covariance.spectra(language_model, layers, provenance.key_of("key_covariance"))
         return {layer: self.preconditioner(spectra[layer]) for layer in layers}
 
     def residual_fraction(self, layers_left: int) -> float:
-        """The share of what is still missing that a layer takes, with so many layers left, itself included."""
+        """The fraction of the residual that a layer writes, with so many layers left, itself included."""
         return 1.0 / layers_left
 
     def solve(
         self, preconditioner: Preconditioner, reading: KeysAndValues, targets_FD: Tensor, weight_DN: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Factors left [D, F] and right [N, F] of the update that writes all that is missing at one layer."""
+        """Factors left [D, F] and right [N, F] of the update that writes the whole residual at one layer."""
         return solve_update(preconditioner, reading.keys.T, (targets_FD - reading.values).T)
 
     def batches(self, requests: Sequence[EditRequest]) -> list[list[EditRequest]]:
@@ -130,61 +123,74 @@ class ClosedFormEditor(Editor):
         language_model.check_layers(layers, "layers")
         return layers
 
-    def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
-        """See :meth:`Editor.edit`."""
-        if not requests:
-            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
-        layers = self.edited_layers(language_model)
-        for layer in layers:
+    def prepare(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Computation:
+        """Find the modules of every layer and tokenise every request."""
+        for layer in self.edited_layers(language_model):
             self.hook_point.modules(language_model, layer)
             language_model.output_projection(layer)
-        # Tokenising everything first refuses a bad request before anything is computed.
-        batches = self.batches(requests)
-        for batch in batches:
-            self._tokenised(language_model, batch, ["{}"])
+        tokenizer, options = language_model.tokenizer, self.target_values
+        batches = [
+            TokenizedBatch.bare(tokenizer, batch, options.neighbors, options.kl_anchor_prompt)
+            for batch in self.batches(requests)
+        ]
+        return partial(self.compute, language_model, requests, batches)
+
+    def compute(
+        self,
+        language_model: LanguageModel,
+        requests: Sequence[EditRequest],
+        batches: Sequence[TokenizedBatch],
+        provenance: Provenance,
+    ) -> tuple[list[Part], dict[str, Any]]:
+        """Target values first, then a closed-form update of each layer; batch after batch."""
+        layers, tokenizer = list(provenance.layers), language_model.tokenizer
         with frozen(language_model.model):
             contexts = distributed.from_first_process(self.contexts.load(language_model))
-            preconditioners = self.preconditioners(language_model, layers)
+            preconditioners = self.preconditioners(language_model, layers, provenance)
             diagnostics = Diagnostics({layer: matrix.condition for layer, matrix in preconditioners.items()})
             if self.accumulates:
                 preconditioners = {layer: Accumulated(matrix) for layer, matrix in preconditioners.items()}
-            usual_norm = self._usual_norm(language_model, requests, layers[-1])
+            usual_norm = self._usual_norm(language_model, requests, batches, layers[-1])
             with WeightWorkspace(language_model, layers, self.constraint) as weights:
                 # One batch has the target values' bar already.
                 hidden = distributed.rank() > 0 or len(batches) == 1
                 for batch in tqdm(batches, desc="batches of facts", unit="batch", disable=hidden):
-                    rows = self._tokenised(language_model, batch, contexts)
-                    diagnostics.note_shared_subjects(batch)
-                    self._write(weights, preconditioners, rows, diagnostics, usual_norm)
+                    diagnostics.note_shared_subjects(batch.requests)
+                    whole = batch.inside(tokenizer, contexts, self.contexts.seed)
+                    self._write(weights, preconditioners, whole, diagnostics, usual_norm)
                 updates = weights.total()
         summary = diagnostics.summary()
         warn_of_shared_subjects(summary)
-        provenance = replace(self.provenance(language_model, requests), diagnostics=summary)
-        return distributed.from_first_process(Delta(updates, provenance))
+        return [WeightPart(updates)], summary
 
-    def _tokenised(self, language_model: LanguageModel, requests: list[EditRequest], contexts: Sequence[str]) -> _Batch:
-        tokenizer, options = language_model.tokenizer, self.target_values
-        prompts = prompt_rows(tokenizer, requests, contexts)
-        neighbors = neighbor_rows(tokenizer, requests, contexts, options.neighbors, self.contexts.seed)
-        scored = [[*own, *near] for own, near in zip(prompts, neighbors, strict=True)]
-        return _Batch(requests, prompts, scored, statement_rows(tokenizer, requests, options.kl_anchor_prompt))
-
-    def _usual_norm(self, language_model: LanguageModel, requests: Sequence[EditRequest], layer: int) -> float:
+    def _usual_norm(
+        self,
+        language_model: LanguageModel,
+        requests: Sequence[EditRequest],
+        batches: Sequence[TokenizedBatch],
+        layer: int,
+    ) -> float:
         """The length to which target values are scaled, if they are; taken from the unedited model."""
         anchor = self.target_values.norm_anchor
         if anchor is None:
             return 0.0
-        return anchor.usual_norm(language_model, prompt_rows(language_model.tokenizer, requests, ["{}"]), layer)
+        bare = {
+            (said.prompt, said.subject): rows
+            for batch in batches
+            for said, rows in zip(batch.requests, batch.prompts, strict=True)
+        }
+        prompts = [bare[request.prompt, request.subject] for request in requests]
+        return anchor.usual_norm(language_model, prompts, layer)
 
     def _write(
         self,
         weights: WeightWorkspace,
         preconditioners: Mapping[int, Preconditioner],
-        batch: _Batch,
+        batch: TokenizedBatch,
         diagnostics: Diagnostics,
         usual_norm: float,
     ) -> None:
-        """Write one batch in as many passes as the schedule wants, then commit its keys."""
+        """Write one batch in as many passes as the schedule wants, then accumulate its keys."""
         language_model, last = weights.language_model, max(preconditioners)
         for number in range(1, self.schedule.passes + 1):
             found = find_target_values(
@@ -215,10 +221,10 @@ class ClosedFormEditor(Editor):
         prompts: Sequence[Sequence[SubjectRow]],
         targets_FD: Tensor,
     ) -> dict[int, Tensor]:
-        """Write the targets layer by layer, each a share of what is still missing.
+        """Distribute the residuals over the layers: each layer writes its fraction of what is still missing.
 
         Returns:
-            The keys at each layer, if they are to be committed. A key does not depend on its own layer's weight, so
+            The keys at each layer, if they are to be accumulated. A key does not depend on its own layer's weight, so
             they hold after the edit too.
         """
         layers = list(preconditioners)

@@ -5,8 +5,6 @@ Shape legend: N size of the MLP, T tokens.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -18,18 +16,21 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
-from transformers import PreTrainedTokenizerBase
 
 from edit_lit import distributed
 from edit_lit.errors import ConfigError
 from edit_lit.files import default_cache_dir, write_atomically
+from edit_lit.identity import Identified, content_hash, identity_of
 from edit_lit.language_model import LanguageModel, working_type
-from edit_lit.language_model.fingerprint import model_fingerprint
+from edit_lit.language_model.fingerprint import model_fingerprint, tokenizer_fingerprint
 from edit_lit.language_model.hooks import recorded_input
 from edit_lit.language_model.module_tree import projection_shape
 from edit_lit.language_model.partial_forward import run_blocks
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.records.corpora import Corpus, HubText
+
+VERSION = 1
+"""Raised when what is measured changes, so that no file of an earlier measurement passes for a new one."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Spectrum:
 
 
 @dataclass(frozen=True)
-class KeyCovariance:
+class KeyCovariance(Identified):
     """Second moments of the keys of chosen layers, measured once and kept on disk.
 
     All layers are measured in one pass over the corpus, which stops after the last of them. What is kept is the
@@ -73,13 +74,25 @@ class KeyCovariance:
     batch_tokens: int = 8192
     cache_dir: str | None = None
 
-    def spectra(self, language_model: LanguageModel, layers: Sequence[int]) -> dict[int, Spectrum]:
+    def identity(self) -> list[str | int]:
+        """Text, cut, and the version of what is measured; where it is kept and in what batches changes nothing."""
+        return [self.corpus.identity(), self.max_tokens, VERSION]
+
+    def spectra(
+        self, language_model: LanguageModel, layers: Sequence[int], key: str | None = None
+    ) -> dict[int, Spectrum]:
         """Spectra of the given layers, from disk where they are there and measured where not.
+
+        Args:
+            language_model: The model.
+            layers: The layers.
+            key: A hash of the model, its tokenizer and :meth:`identity`, by which files are found; made here if not
+                given, at the price of reading the model and the corpus once more.
 
         Raises:
             ConfigError: If the corpus yields no token.
         """
-        key = self._key(language_model)
+        key = key or self._key(language_model)
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir() / "key_covariance"
         paths = {layer: folder / key[:24] / f"layer_{layer}.safetensors" for layer in layers}
         device = language_model.device
@@ -94,13 +107,8 @@ class KeyCovariance:
         return {layer: found[layer] for layer in layers}
 
     def _key(self, language_model: LanguageModel) -> str:
-        """What the moments depend on, hashed: weights, tokenizer, text and cut. No text is tokenised for it."""
-        digest = hashlib.sha256(model_fingerprint(language_model.model).encode())
-        digest.update(_tokenizer_state(language_model.tokenizer).encode())
-        digest.update(str(self.max_tokens).encode())
-        for text in self.corpus.documents():
-            digest.update(hashlib.sha256(text.encode()).digest())
-        return digest.hexdigest()
+        model, tokenizer = language_model.model, language_model.tokenizer
+        return content_hash(model_fingerprint(model), tokenizer_fingerprint(tokenizer), identity_of(self))
 
     def _rows(self, language_model: LanguageModel) -> list[list[int]]:
         texts = list(self.corpus.documents())
@@ -135,12 +143,6 @@ class KeyCovariance:
                 sums[layer] += keys_TN.T @ keys_TN
         count = int(distributed.sum_over_processes(tokens))
         return {layer: (distributed.sum_over_processes(total) / count, count) for layer, total in sums.items()}
-
-
-def _tokenizer_state(tokenizer: PreTrainedTokenizerBase) -> str:
-    """What the tokenizer does to a text; padding and truncation are left over from its last call."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    return json.dumps({name: part for name, part in state.items() if name not in ("padding", "truncation")})
 
 
 def _zeros(size: int, device: torch.device) -> Tensor:

@@ -1,1 +1,1 @@
-"""Editing by gradient descent on the targets."""
+"""What the fine-tuning editors share: the course of an edit and the optimisation."""

@@ -1,35 +1,110 @@
-"""Editing by fine-tuning: what FT-L, FT-M and LocFT-BF share."""
+"""The base classes of editors that train parameters on the edits' targets."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
 
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from edit_lit import distributed
-from edit_lit.deltas.delta import Delta
-from edit_lit.deltas.updates import Dense
+from edit_lit.deltas import Part, Provenance, WeightPart
+from edit_lit.deltas.updates import Dense, Update
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.diagnostics import listed
-from edit_lit.editors.base.editor import Editor
+from edit_lit.editors.base.editor import Computation, Editor
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
-from edit_lit.editors.gradient.training import TargetRow, TargetTraining
+from edit_lit.editors.gradient.training import TargetTraining
 from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
+from edit_lit.language_model.scoring import ScoredRow
+
+Batches = Sequence[Sequence[ScoredRow]]
+"""The rows of each batch of facts, one row a fact."""
 
 
-class GradientEditor(Editor):
-    """The parts that editors by fine-tuning share: they train MLP output projections on the targets.
+class TrainingEditor(Editor):
+    """An editor that minimises the NLL of the targets; a subclass says on what rows and by which parameters.
 
     Args:
         layers: The layers to edit; the method's default for the model's depth if not given.
-        training: The descent.
+        training: The optimisation.
+        schedule: Batches and paraphrases. Facts of a batch are trained together, batches one after another.
+    """
+
+    def __init__(self, layers: list[int] | None, training: TargetTraining, schedule: Schedule) -> None:
+        if layers is not None and (not layers or layers != sorted(set(layers))):
+            raise ConfigError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
+        if schedule.passes > 1:
+            raise ConfigError(f"schedule.passes is {schedule.passes}; raise training.epochs instead.")
+        self.layers = layers
+        self.training = training
+        self.schedule = schedule
+
+    @abstractmethod
+    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[ScoredRow]:
+        """What is trained on, one row a request.
+
+        Raises:
+            ConfigError: If a target has no tokens; the message names the request.
+        """
+
+    @abstractmethod
+    def default_layers(self, depth: int) -> list[int]:
+        """The layers to edit in a model of this depth, if none are given."""
+
+    @abstractmethod
+    def train(self, language_model: LanguageModel, batches: Batches) -> tuple[Mapping[str, Update], list[float]]:
+        """Train on one batch after another, and leave the model as it was.
+
+        Args:
+            language_model: A frozen model.
+            batches: The rows of each batch.
+
+        Returns:
+            Updates by the names of the weights, and the loss of each fact when it was last seen.
+        """
+
+    def edited_layers(self, language_model: LanguageModel) -> list[int]:
+        """The given layers, or the default ones for this depth."""
+        layers = self.layers if self.layers is not None else self.default_layers(len(language_model.blocks))
+        language_model.check_layers(layers, "layers")
+        return layers
+
+    def prepare(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Computation:
+        """Tokenise all requests in one call."""
+        self.edited_layers(language_model)
+        batches = self.schedule.batches(requests)
+        written = [request for batch in batches for request in batch]
+        rows = iter(self.rows(language_model, written))
+        return partial(self.compute, language_model, written, [list(islice(rows, len(batch))) for batch in batches])
+
+    def compute(
+        self, language_model: LanguageModel, written: Sequence[EditRequest], batches: Batches, provenance: Provenance
+    ) -> tuple[list[Part], dict[str, Any]]:
+        """Train; the facts whose loss stayed above the stopping loss are named."""
+        with frozen(language_model.model):
+            updates, losses = self.train(language_model, batches)
+        unfinished = [
+            request.name for request, loss in zip(written, losses, strict=True) if loss >= self.training.stop_loss
+        ]
+        diagnostics = {**listed("unfinished_targets", unfinished), "mean_loss": sum(losses) / len(losses)}
+        return [WeightPart(updates)], diagnostics
+
+
+class GradientEditor(TrainingEditor):
+    """A training editor whose parameters are the MLP output projections of some layers.
+
+    Args:
+        layers: The layers to edit; the method's default for the model's depth if not given.
+        training: The optimisation.
         constraint: Limits what is written; nothing does if not given.
         schedule: Batches and paraphrases. Facts of a batch are trained together, batches one after another.
     """
@@ -44,53 +119,25 @@ class GradientEditor(Editor):
         constraint: UpdateConstraint | None,
         schedule: Schedule,
     ) -> None:
-        if layers is not None and (not layers or layers != sorted(set(layers))):
-            raise ConfigError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
-        if schedule.passes > 1:
-            raise ConfigError(f"schedule.passes is {schedule.passes}; raise training.epochs instead.")
-        self.layers = layers
-        self.training = training
+        super().__init__(layers, training, schedule)
         self.constraint = constraint
-        self.schedule = schedule
-
-    @abstractmethod
-    def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[TargetRow]:
-        """What is trained on."""
 
     def default_layers(self, depth: int) -> list[int]:
         """The layer at two thirds of the depth, which is 21 of 32 as published for 32-layer models."""
         return [depth * 2 // 3]
 
-    def edited_layers(self, language_model: LanguageModel) -> list[int]:
-        """The given layers, or the default one for this depth."""
-        layers = self.layers if self.layers is not None else self.default_layers(len(language_model.blocks))
-        language_model.check_layers(layers, "layers")
-        return layers
-
-    def edit(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
-        """See :meth:`Editor.edit`."""
-        if not requests:
-            raise ConfigError("there are no edit requests. Name at least one fact to edit.")
+    def train(self, language_model: LanguageModel, batches: Batches) -> tuple[Mapping[str, Update], list[float]]:
+        """Train the output projections, each batch from the weights that the last one left."""
         layers = self.edited_layers(language_model)
-        batches = self.schedule.batches(requests)
-        rows = [self.rows(language_model, batch) for batch in batches]
-        losses: dict[str, float] = {}
-        with frozen(language_model.model), WeightWorkspace(language_model, layers, self.constraint) as weights:
+        losses: list[float] = []
+        with WeightWorkspace(language_model, layers, self.constraint) as weights:
             originals = [weights.parameter(layer).detach().clone() for layer in layers]
-            hidden = distributed.rank() > 0
-            for batch, batch_rows in tqdm(
-                list(zip(batches, rows, strict=True)), desc="batches of facts", unit="batch", disable=hidden
-            ):
-                found = self._write(weights, layers, batch_rows, originals)
-                losses |= {request.name: loss for request, loss in zip(batch, found, strict=True)}
-            updates = weights.total()
-        unfinished = [name for name, loss in losses.items() if loss >= self.training.stop_loss]
-        diagnostics = {**listed("unfinished_targets", unfinished), "mean_loss": sum(losses.values()) / len(losses)}
-        provenance = replace(self.provenance(language_model, requests), diagnostics=diagnostics)
-        return distributed.from_first_process(Delta(updates, provenance))
+            for rows in progress(batches):
+                losses += self._write(weights, layers, rows, originals)
+            return weights.total(), losses
 
     def _write(
-        self, weights: WeightWorkspace, layers: list[int], rows: list[TargetRow], originals: list[Tensor]
+        self, weights: WeightWorkspace, layers: list[int], rows: Sequence[ScoredRow], originals: list[Tensor]
     ) -> list[float]:
         """Train on one batch and keep what has changed."""
         parameters = [weights.parameter(layer).requires_grad_() for layer in layers]
@@ -105,3 +152,8 @@ class GradientEditor(Editor):
             parameter.requires_grad_(False)
             weights.add(layer, Dense(weights.oriented(layer, master).double() - weights.weight(layer)))
         return losses
+
+
+def progress(batches: Batches) -> Iterable[Sequence[ScoredRow]]:
+    """The batches, with a progress bar."""
+    return tqdm(batches, desc="batches of facts", unit="batch", disable=distributed.rank() > 0)

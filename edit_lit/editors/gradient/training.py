@@ -1,6 +1,6 @@
-"""Gradient descent on what the edited facts' targets cost, whatever it is that learns.
+"""Gradient descent on the NLL of the edits' targets, for any trainable parameters.
 
-Shape legend: S rows of a mini-batch, P scored positions.
+Shape legend: S rows of a mini-batch.
 """
 
 from __future__ import annotations
@@ -17,26 +17,11 @@ from edit_lit import distributed
 from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel, working_type
-from edit_lit.language_model.spans import answer_rows
-from edit_lit.language_model.token_batch import TokenBatch
+from edit_lit.language_model.scoring import ScoredRow, mean_nll
+from edit_lit.language_model.spans import AnswerRow, answer_rows
 
 
-@dataclass(frozen=True)
-class TargetRow:
-    """A prompt as model input and the tokens that it should be followed by.
-
-    Args:
-        ids: Token ids.
-        columns: For each target token, the position whose next-token distribution scores it.
-        tokens: The target tokens.
-    """
-
-    ids: list[int]
-    columns: list[int]
-    tokens: list[int]
-
-
-def teacher_forced(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest], end: bool) -> list[TargetRow]:
+def teacher_forced(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest], end: bool) -> list[ScoredRow]:
     """Rows in which every target token is predicted from the prompt and the target tokens before it.
 
     Args:
@@ -50,36 +35,28 @@ def teacher_forced(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRe
     if end and tokenizer.eos_token_id is None:
         raise ConfigError("end_of_text is true, but the tokenizer has no end-of-text token. Set it to false.")
     ending = [int(tokenizer.eos_token_id)] if end else []
-    rows = []
-    for ids, answer in _answers(tokenizer, requests):
-        tokens = answer + ending
-        start = len(ids) - len(answer)
-        rows.append(TargetRow(ids[: start + 1] + tokens[:-1], list(range(start, start + len(tokens))), tokens))
-    return rows
+    return [
+        ScoredRow.teacher_forced([*row.ids, *row.answer[-1:]] if end else row.ids, row.answer + ending)
+        for row in _target_rows(tokenizer, requests)
+    ]
 
 
-def prompt_last(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> list[TargetRow]:
+def prompt_last(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> list[ScoredRow]:
     """Rows of the prompt alone, whose last distribution is asked for every target token.
 
     Raises:
         ConfigError: If a target has no tokens.
     """
-    rows = []
-    for ids, answer in _answers(tokenizer, requests):
-        last = len(ids) - len(answer)
-        rows.append(TargetRow(ids[: last + 1], [last] * len(answer), answer))
-    return rows
+    return [
+        ScoredRow(row.ids[: row.positions[0] + 1], [row.positions[0]] * len(row.answer), row.answer)
+        for row in _target_rows(tokenizer, requests)
+    ]
 
 
-def _answers(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> list[tuple[list[int], list[int]]]:
-    answers = []
-    for request in requests:
-        try:
-            (row,) = answer_rows(tokenizer, [(request.question, request.target_new)])
-        except ValueError as error:
-            raise ConfigError(f"{request.name}: {error}") from error
-        answers.append((row.ids, row.answer))
-    return answers
+def _target_rows(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> list[AnswerRow]:
+    """Prompt and target of each request; an error names the request."""
+    pairs = [(request.question, request.target_new) for request in requests]
+    return answer_rows(tokenizer, pairs, [request.name for request in requests])
 
 
 @dataclass(frozen=True)
@@ -108,7 +85,7 @@ class TargetTraining:
     def run(
         self,
         language_model: LanguageModel,
-        rows: Sequence[TargetRow],
+        rows: Sequence[ScoredRow],
         parameters: Sequence[Tensor],
         project: Callable[[Sequence[Tensor]], None] | None = None,
     ) -> tuple[list[Tensor], list[float]]:
@@ -131,7 +108,7 @@ class TargetTraining:
         batches = [slice(start, start + self.minibatch) for start in range(0, len(rows), self.minibatch)]
         for _ in tqdm(range(self.epochs), desc="training", unit="epoch", disable=distributed.rank() > 0, leave=False):
             for batch in batches:
-                loss_S = target_loss(language_model, rows[batch])
+                loss_S = mean_nll(language_model, rows[batch])
                 losses[batch] = loss_S.detach().double().cpu()
                 loss = loss_S.mean()
                 if float(loss.detach()) >= self.stop_loss:
@@ -157,19 +134,3 @@ def _step(
         project(masters)
     for master, parameter in zip(masters, parameters, strict=True):
         parameter.copy_(master)
-
-
-def target_loss(language_model: LanguageModel, rows: Sequence[TargetRow]) -> Tensor:
-    """Mean negative log-likelihood per target token of each row, in nats, [S]."""
-    device = language_model.device
-    scored = [
-        (number, column, token, 1.0 / len(row.tokens))
-        for number, row in enumerate(rows)
-        for column, token in zip(row.columns, row.tokens, strict=True)
-    ]
-    row_P, column_P, token_P, weight_P = (torch.tensor(part, device=device) for part in zip(*scored, strict=True))
-    logits = language_model.logits_at(TokenBatch.of([row.ids for row in rows], device), (row_P, column_P))
-    log_p = logits.to(working_type(logits)).log_softmax(-1).gather(1, token_P[:, None])[:, 0]
-    return torch.zeros(len(rows), dtype=log_p.dtype, device=device).index_add(
-        0, row_P, -log_p * weight_P.to(log_p.dtype)
-    )

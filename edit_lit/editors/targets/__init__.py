@@ -1,1 +1,1 @@
-"""The search for target values: hidden states that make a model say the new object."""
+"""The search for target values: hidden states at the subject that make the model say the new object."""

@@ -1,13 +1,10 @@
-"""A few facts whose target values are optimised side by side.
+"""The optimisation of target values for a chunk of facts side by side (MEMIT, arXiv 2210.07229, §4.2).
 
-Shape legend: F facts of the chunk, A facts still being optimised, M moved modules, C contexts, S = F·(C+1) rows
-(each fact's contexts, then its essence prompt), T tokens, P scored positions, D hidden size, V vocabulary.
+Shape legend: F facts of the chunk, A facts still being optimised, M moved modules, C contexts, S = A·(C+1) rows (each
+fact's contexts, then its KL anchor prompt), P scored tokens, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from contextlib import ExitStack
 
 import torch
 from torch import Tensor
@@ -15,28 +12,23 @@ from torch import Tensor
 from edit_lit.activations.hook_points import HookPoint
 from edit_lit.activations.shared_prefix import SharedPrefixCache
 from edit_lit.activations.token_rows import SubjectRow
+from edit_lit.editors.targets.intervention import SubjectIntervention
 from edit_lit.editors.targets.options import TargetValues
 from edit_lit.editors.targets.state import LossTerms, OptimizationState
-from edit_lit.language_model import LanguageModel, working_type
-from edit_lit.language_model.hooks import recorded_kv_cache, recorded_output, shifted_output
-from edit_lit.language_model.kv_cache import KVCacheSlice
-from edit_lit.language_model.partial_forward import run_blocks
-from edit_lit.language_model.token_batch import TokenBatch
+from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.scoring import ScoredTokens, log_probabilities, token_hits, token_nll
 
 
 class TargetChunk:
-    """Each fact has its own loss, clamp and end, so that none sees the others.
-
-    What does not change between passes is computed once: hidden states below the moved modules, the attention keys
-    and values of the tokens before the lookup token, which no δ reaches, and where the answers are scored.
+    """Facts whose δ are optimised in the same forward passes; each has its own loss, clamp and end.
 
     Args:
         options: How to optimise.
         language_model: A frozen model.
         layer: The layer whose output is moved.
-        rows: Each fact's prompts, then its KL anchor statement.
+        rows: Each fact's prompts, then its KL anchor prompt.
         hook_point: The part of the layer that is moved.
-        prefixes: What rows of a context begin with, run through all layers.
+        prefixes: The KV cache of what rows of a context begin with, run through all layers.
     """
 
     def __init__(
@@ -49,52 +41,29 @@ class TargetChunk:
         prefixes: SharedPrefixCache,
     ) -> None:
         self.options = options
-        self.language_model = language_model
-        self.modules = hook_point.modules(language_model, layer)
         self.rows_per_fact = len(rows[0])
-        self._run_whole([row for fact in rows for row in fact], hook_point.known_below(layer), prefixes)
+        every_row = [row for of_fact in rows for row in of_fact]
+        self.intervention = SubjectIntervention(
+            language_model, layer, every_row, self.rows_per_fact, hook_point, prefixes
+        )
+        self.origin_FMD = self.intervention.origin_FMD
         self.initial_log_p_FV: Tensor | None = None
-
-    @torch.no_grad()
-    def _run_whole(self, rows: list[SubjectRow], below: int, prefixes: SharedPrefixCache) -> None:
-        """Run the rows once behind their beginnings, and keep what later passes go on from."""
-        language_model, device = self.language_model, self.language_model.device
-        starts = prefixes.starts(rows)
-        rest = _cut(rows, starts, device, prefixes.before(rows))
-        with ExitStack() as stack:
-            records = [stack.enter_context(recorded_output(module)) for module in self.modules]
-            known = [stack.enter_context(recorded_output(language_model.blocks[below]))] if below >= 0 else []
-            seen = stack.enter_context(recorded_kv_cache(language_model))
-            run_blocks(language_model, rest)
-        subject_lasts = torch.tensor([row.subject_last for row in rows], device=device)
-        place_S = subject_lasts - torch.tensor(starts, device=device)
-        bare = torch.arange(0, len(rows), self.rows_per_fact, device=device)
-        outputs = [record.take(rest)[bare, place_S[bare]] for record in records]
-        self.origin_FMD = torch.stack([output.to(working_type(output)) for output in outputs], 1)
-
-        past = KVCacheSlice.of(seen.cache, rest.begins, subject_lasts, range(below + 1, len(language_model.blocks)))
-        if past is not None:
-            starts = [row.subject_last for row in rows]
-        self.input = _cut(rows, starts, device, past)
-        self.subject_last_S = subject_lasts - torch.tensor(starts, device=device)
-        self.known = (below, _from(known[0].take(rest), place_S - self.subject_last_S, self.input)) if known else None
-        self._index_answers(rows, starts)
+        self._index_answers(every_row, self.intervention.start_S.tolist())
 
     def _index_answers(self, rows: list[SubjectRow], starts: list[int]) -> None:
-        """Where the answers are scored: row, column, token and weight of each position."""
-        device, answered = self.language_model.device, self.rows_per_fact - 1
-        scored = [
-            (number, len(row.ids) - start - len(row.answer) + place, token, 1.0 / (len(row.answer) * answered))
-            for number, (row, start) in enumerate(zip(rows, starts, strict=True))
-            for place, token in enumerate(row.answer)
-        ]
-        row_numbers, columns, tokens, weights = zip(*scored, strict=True)
-        self.row_P = torch.tensor(row_numbers, device=device)
-        self.column_P = torch.tensor(columns, device=device)
-        self.token_P = torch.tensor(tokens, device=device)
-        self.weight_P = torch.tensor(weights, device=device, dtype=torch.float64)
+        """Row, column, id and weight in its fact's NLL of every answer token; KL anchor prompts have none."""
+        scored = ScoredTokens.of(
+            (
+                (number, len(row.ids) - start - len(row.answer) + place, token, number)
+                for number, (row, start) in enumerate(zip(rows, starts, strict=True))
+                for place, token in enumerate(row.answer)
+            ),
+            self.origin_FMD.device,
+        )
+        self.row_P, self.column_P, self.token_P = scored.group, scored.where[1][scored.position], scored.token
+        self.weight_P = scored.weight / (self.rows_per_fact - 1)
 
-    def descend(
+    def optimize(
         self, start_FMD: Tensor, steps: int, free_FMD: Tensor | None = None, l1_FMD: Tensor | None = None
     ) -> OptimizationState:
         """Minimise the loss with Adam.
@@ -127,12 +96,13 @@ class TargetChunk:
                 delta_FMD.grad.mul_(free_FMD)
             found.gradient_FMD += delta_FMD.grad
             optimizer.step()
-            self._project(delta_FMD)
+            self._clamp(delta_FMD)
             active = active[going]
         return found
 
     @torch.no_grad()
-    def _project(self, delta_FMD: Tensor) -> None:
+    def _clamp(self, delta_FMD: Tensor) -> None:
+        """Project each δ back to its largest norm."""
         limit_FM = self.options.clamp * self.origin_FMD.norm(dim=-1)
         norm_FM = delta_FMD.norm(dim=-1)
         delta_FMD.mul_(torch.where(norm_FM > limit_FM, limit_FM / norm_FM, 1.0)[..., None])
@@ -152,63 +122,38 @@ class TargetChunk:
         return finished_A
 
     def _terms(self, delta_FMD: Tensor, active: Tensor) -> LossTerms:
-        width = self.rows_per_fact
-        row_S = (active[:, None] * width + torch.arange(width, device=active.device)).flatten()
-        place_in_batch = torch.full((len(self.subject_last_S),), -1, device=active.device)
-        place_in_batch[row_S] = torch.arange(len(row_S), device=active.device)
-        scored = place_in_batch[self.row_P] >= 0
-        position_P = place_in_batch[self.row_P[scored]]
-        kl_anchor_S = torch.arange(width - 1, len(row_S), width, device=active.device)
-        where = (
-            torch.cat([position_P, kl_anchor_S]),
-            torch.cat([self.column_P[scored], self.subject_last_S[row_S[kl_anchor_S]]]),
+        """The terms of the active facts' losses, from one forward pass."""
+        width, device = self.rows_per_fact, active.device
+        row_S = (active[:, None] * width + torch.arange(width, device=device)).flatten()
+        place_of_row = torch.full((len(self.intervention.start_S),), -1, device=device)
+        place_of_row[row_S] = torch.arange(len(row_S), device=device)
+        scored = place_of_row[self.row_P] >= 0
+        place_P, token_P = place_of_row[self.row_P[scored]], self.token_P[scored]
+        anchor_A = torch.arange(width - 1, len(row_S), width, device=device)
+        anchor_column_A = self.intervention.subject_last_S[row_S[anchor_A]]
+        where = torch.cat([place_P, anchor_A]), torch.cat([self.column_P[scored], anchor_column_A])
+        logits = self.intervention.logits(delta_FMD[active], row_S, where)
+        answers_PV, anchors_AV = logits.split([len(place_P), len(active)])
+        weighted_P = token_nll(answers_PV, token_P) * self.weight_P[scored].to(delta_FMD.dtype)
+        return LossTerms(
+            nll_A=torch.zeros_like(active, dtype=weighted_P.dtype).index_add(0, place_P // width, weighted_P),
+            kl_A=self._kl(anchors_AV, active),
+            decay_A=(delta_FMD[active].norm(dim=-1) / self.origin_FMD[active].norm(dim=-1) ** 2).sum(-1),
+            correct_A=self._correct(answers_PV, token_P, place_P, active),
         )
-        log_p = self._log_p(delta_FMD[active], row_S, where)
-        answers_PV, kl_anchor_AV = log_p[: len(position_P)], log_p[len(position_P) :]
-        picked_P = answers_PV.gather(1, self.token_P[scored][:, None])[:, 0] * self.weight_P[scored].to(log_p.dtype)
-        nll_A = -torch.zeros_like(active, dtype=log_p.dtype).index_add(0, position_P // width, picked_P)
-        correct_A = torch.zeros_like(active, dtype=torch.bool)
-        if self.options.watches_correctness:
-            missed_P = answers_PV.detach().argmax(1) != self.token_P[scored]
-            if self.options.correct_without_bare:
-                missed_P &= position_P % width != 0
-            correct_A = torch.zeros_like(active).index_add(0, position_P // width, missed_P.long()) == 0
 
+    def _kl(self, anchors_AV: Tensor, active: Tensor) -> Tensor:
+        """KL(now ‖ before) of the next token in the KL anchor prompts; "before" is the first pass, where δ is 0."""
+        log_p_AV = log_probabilities(anchors_AV)
         if self.initial_log_p_FV is None:
-            self.initial_log_p_FV = kl_anchor_AV.detach()
-        kl_A = (kl_anchor_AV.exp() * (kl_anchor_AV - self.initial_log_p_FV[active])).sum(-1)
-        decay_A = (delta_FMD[active].norm(dim=-1) / self.origin_FMD[active].norm(dim=-1) ** 2).sum(-1)
-        return LossTerms(nll_A, kl_A, decay_A, correct_A)
+            self.initial_log_p_FV = log_p_AV.detach()
+        return (log_p_AV.exp() * (log_p_AV - self.initial_log_p_FV[active])).sum(-1)
 
-    def _log_p(self, delta_AMD: Tensor, row_S: Tensor, where: tuple[Tensor, Tensor]) -> Tensor:
-        """Log-probabilities at some positions of some rows, with each fact's δ added at its lookup tokens."""
-        resume = None if self.known is None else (self.known[0], self.known[1][row_S])
-        with ExitStack() as stack:
-            for place, module in enumerate(self.modules):
-                stack.enter_context(shifted_output(module, self._shift(delta_AMD[:, place], row_S)))
-            logits = run_blocks(self.language_model, self.input[row_S], where, resume=resume)
-        return logits.to(delta_AMD.dtype).log_softmax(-1)
-
-    def _shift(self, delta_AD: Tensor, row_S: Tensor) -> Callable[[Tensor], Tensor]:
-        shift_SD = delta_AD.repeat_interleave(self.rows_per_fact, dim=0)
-        length = self.input.ids.shape[1]
-        # Counted through all rows, which also fits the families that flatten rows and positions around their MLPs.
-        place_S = torch.arange(len(row_S), device=row_S.device) * length + self.subject_last_S[row_S]
-
-        def shift(output: Tensor) -> Tensor:
-            flat = output.reshape(-1, output.shape[-1])
-            return flat.index_add(0, place_S, shift_SD.to(flat.dtype)).view(output.shape)
-
-        return shift
-
-
-def _cut(rows: list[SubjectRow], starts: list[int], device: torch.device, past: KVCacheSlice | None) -> TokenBatch:
-    """Rows from some token on, and what stands before it."""
-    return TokenBatch.of([row.ids[start:] for row, start in zip(rows, starts, strict=True)], device, past)
-
-
-def _from(hidden: Tensor, start_S: Tensor, rows: TokenBatch) -> Tensor:
-    """Hidden states from some column of each row on, as many as the rows are long; padding is whatever stands there."""
-    column_ST = start_S[:, None] + torch.arange(rows.ids.shape[1], device=start_S.device)
-    row_S1 = torch.arange(len(rows), device=start_S.device)[:, None]
-    return hidden[row_S1, column_ST.clamp(max=hidden.shape[1] - 1)]
+    def _correct(self, answers_PV: Tensor, token_P: Tensor, place_P: Tensor, active: Tensor) -> Tensor:
+        """Whether every target token of a fact is the argmax; looked at only if an option depends on it."""
+        if not self.options.watches_correctness:
+            return torch.zeros_like(active, dtype=torch.bool)
+        missed_P = ~token_hits(answers_PV, token_P)
+        if self.options.correct_without_bare:
+            missed_P &= place_P % self.rows_per_fact != 0
+        return torch.zeros_like(active).index_add(0, place_P // self.rows_per_fact, missed_P.long()) == 0

@@ -1,4 +1,4 @@
-"""Norm-anchored target values: as long as the values that the model makes by itself.
+"""Norm-anchored target values (NAS): scaled to the usual norm of the MLP's output.
 
 Shape legend: F facts, D hidden size.
 """
@@ -20,14 +20,14 @@ from edit_lit.language_model import LanguageModel
 
 @dataclass(frozen=True)
 class NormAnchor:
-    """Scales what the MLP shall give at the subject to the length that is usual there (NAS, arXiv 2602.02543).
+    """Scales the MLP's target output at the subject to the norm that is usual there (NAS, arXiv 2602.02543).
 
-    With v₀ the MLP's own output, the target v₀ + δ is scaled to the mean length of such outputs in the unedited
-    model; a target more than ``skip`` times as long is given up, so that its fact is not written.
+    With v₀ the MLP's own output, the target v₀ + δ is scaled to the mean norm of such outputs in the unedited model.
+    A target of more than ``skip`` times that norm is given up, so that its fact is not written.
 
     Args:
-        drop: Share of the longest outputs that are left out of the mean.
-        skip: Largest length of a target, in mean lengths.
+        drop: Share of the outputs, those of the largest norm, that are left out of the mean.
+        skip: Largest norm of a target, in mean norms.
     """
 
     drop: float = 0.05
@@ -40,7 +40,7 @@ class NormAnchor:
             raise ConfigError(f"norm_anchor.skip is {self.skip}; it must be above 0.")
 
     def usual_norm(self, language_model: LanguageModel, prompts: Sequence[Sequence[SubjectRow]], layer: int) -> float:
-        """Mean length of the MLP's output at the subjects' last tokens, without the longest ones.
+        """Mean norm of the MLP's output at the subjects' last tokens, without the largest ones.
 
         Args:
             language_model: The unedited model.
@@ -60,13 +60,13 @@ class NormAnchor:
         targets_FD: Tensor,
         usual_norm: float,
     ) -> Tensor:
-        """The targets with the MLP's share of them at the usual length.
+        """The targets, with the MLP's share of them scaled to the usual norm.
 
         Args:
             language_model: The model as it is now.
             prompts: Each fact's prompts, the bare one first.
             layer: The layer that the targets belong to.
-            hook_point: The part of it.
+            hook_point: The part of the layer whose output the targets are.
             targets_FD: The targets.
             usual_norm: What :meth:`usual_norm` gave for the unedited model.
         """

@@ -1,4 +1,4 @@
-"""Options of the search for target values: hidden states at the subject that make a model say the new object."""
+"""Options of the search for target values."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from edit_lit.facts.request import SUBJECT_SLOT
 class Anchor:
     """Anchored dimensions: most of a target value stays as it was (EAC, Xu et al., arXiv 2503.00035).
 
-    A first descent finds which dimensions matter, by abs(mean gradient · δ); a second one moves only those.
+    A first optimisation finds which dimensions matter, by abs(mean gradient · δ); a second one moves only those.
 
     Args:
-        share: Share of the dimensions that may move in the second descent.
-        first_steps: Forward passes of the first descent.
-        warm_start: Start the second descent from the first one's δ in these dimensions, as the ROME variant does;
+        share: Share of the dimensions that may move in the second optimisation.
+        first_steps: Forward passes of the first optimisation.
+        warm_start: Start the second one from the first one's δ in these dimensions, as the ROME variant does;
             from zero if not, as the MEMIT variant does.
-        l1: Weight of Σ abs(δ) / (score + 10⁻⁶) in the second descent's loss.
+        l1: Weight of Σ abs(δ) / (score + 10⁻⁶) in the second one's loss.
     """
 
     share: float = 0.05

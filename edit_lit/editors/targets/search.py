@@ -1,4 +1,4 @@
-"""The search for target values, over many facts and over processes.
+"""The search for the target values of many facts, in chunks that are shared over processes.
 
 Shape legend: F facts, M moved modules, D hidden size.
 """
@@ -25,7 +25,7 @@ from edit_lit.language_model.token_batch import length_batches
 
 @dataclass(frozen=True)
 class OptimizedValues:
-    """What the optimisation found.
+    """The target values of all facts, and how their optimisation went.
 
     Args:
         values: Target hidden states z, [facts, D].
@@ -57,7 +57,7 @@ def find_target_values(
         language_model: A frozen model.
         layer: The layer whose output is moved.
         scored: Each fact's rows whose answers are to become likely, the bare prompt first; as many for every fact.
-        kl_anchors: Each fact's KL anchor statement.
+        kl_anchors: Each fact's KL anchor prompt.
         hook_point: The part of the layer whose output is moved.
 
     Returns:
@@ -75,7 +75,7 @@ def find_target_values(
         for numbers in distributed.shard(_chunks(scored, options.chunk)):
             rows = [[*scored[fact], kl_anchors[fact]] for fact in numbers]
             chunk = TargetChunk(options, language_model, layer, rows, hook_point, prefixes)
-            found = _descend(options, chunk)
+            found = _optimized(options, chunk)
             values[numbers] = chunk.origin_FMD[:, 0] + found.delta_FMD[:, 0]
             notes[numbers] = torch.stack([found.steps_F, found.losses_F, found.nll_F, found.finished_F], 1).double()
             bar.update(len(numbers) * distributed.world_size())
@@ -85,7 +85,7 @@ def find_target_values(
 
 
 def _chunks(scored: Sequence[Sequence[SubjectRow]], size: int) -> list[list[int]]:
-    """Facts in chunks, alike in what every pass runs: the tokens from the subject's last one on; then in all tokens."""
+    """Facts in chunks of similar length, counted from the subject's last token on, which is what every pass runs."""
     whole = [max(len(row.ids) for row in rows) for rows in scored]
     order = sorted(range(len(scored)), key=whole.__getitem__)
     lengths = [max(len(row.ids) - row.subject_last for row in scored[fact]) for fact in order]
@@ -93,15 +93,15 @@ def _chunks(scored: Sequence[Sequence[SubjectRow]], size: int) -> list[list[int]
     return [[order[place] for place in chunk] for chunk in chunks]
 
 
-def _descend(options: TargetValues, chunk: TargetChunk) -> OptimizationState:
-    """One descent, or EAC's two."""
+def _optimized(options: TargetValues, chunk: TargetChunk) -> OptimizationState:
+    """Optimise a chunk: once, or twice with anchored dimensions (EAC)."""
     start_FMD, anchor = torch.zeros_like(chunk.origin_FMD), options.anchor
     if anchor is None:
-        return chunk.descend(start_FMD, options.steps)
-    first = chunk.descend(start_FMD, anchor.first_steps)
+        return chunk.optimize(start_FMD, options.steps)
+    first = chunk.optimize(start_FMD, anchor.first_steps)
     scores_FMD = (first.mean_gradient_FMD * first.delta_FMD).abs()
     count = max(1, round(anchor.share * scores_FMD.shape[-1]))
     free_FMD = torch.zeros_like(scores_FMD).scatter(-1, scores_FMD.topk(count, dim=-1).indices, 1.0)
     if anchor.warm_start:
         start_FMD = first.delta_FMD * free_FMD
-    return chunk.descend(start_FMD, options.steps, free_FMD, anchor.l1 / (scores_FMD + 1e-6))
+    return chunk.optimize(start_FMD, options.steps, free_FMD, anchor.l1 / (scores_FMD + 1e-6))

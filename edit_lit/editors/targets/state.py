@@ -1,4 +1,4 @@
-"""How far the search for the target values of a few facts has come.
+"""The state of the optimisation of a chunk of target values, and the terms of its loss.
 
 Shape legend: F facts of the chunk, A facts still being optimised, M moved modules, D hidden size.
 """
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class OptimizationState:
-    """Where each fact of a chunk has come to.
+    """The state of each fact of a chunk: its δ, its last loss and whether it has finished.
 
     Attributes:
         delta_FMD: δ at the last pass.
@@ -54,9 +54,9 @@ class OptimizationState:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """One pass over the active facts: the terms of each fact's loss, and whether every target token is on top, [A].
+    """The terms of each active fact's loss, and whether every target token is the argmax, [A].
 
-    The last is looked at only if an option depends on it.
+    The last is computed only if an option depends on it.
     """
 
     nll_A: Tensor

@@ -1,0 +1,66 @@
+"""A cache of Deltas on disk, found by everything that they depend on."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from edit_lit import distributed
+from edit_lit.deltas.delta import Delta
+from edit_lit.deltas.part import Part
+from edit_lit.deltas.provenance import Provenance
+from edit_lit.deltas.weight_part import WeightPart
+from edit_lit.errors import ConfigError
+from edit_lit.files import default_cache_dir
+
+log = logging.getLogger(__name__)
+
+
+class DeltaCache:
+    """Finds and keeps Deltas by their provenance.
+
+    Args:
+        folder: Where they are kept; a folder for the user's caches if not given.
+    """
+
+    def __init__(self, folder: str | Path | None = None) -> None:
+        self.folder = Path(folder) if folder is not None else default_cache_dir() / "deltas"
+
+    def find(self, provenance: Provenance, kinds: Sequence[type[Part]] = (WeightPart,)) -> Delta | None:
+        """The Delta that was made from just this, if it is there; all processes get the same.
+
+        A file that is damaged or of something else is passed over with a warning.
+
+        Args:
+            provenance: What it must come from.
+            kinds: The kinds of part that it may hold.
+        """
+        # One process looks, so that all take the same way even where they see different disks.
+        found = self._load(provenance, kinds) if distributed.rank() == 0 else None
+        return distributed.from_first_process(found)
+
+    def keep(self, delta: Delta) -> None:
+        """Write a Delta; one process does."""
+        if distributed.rank() == 0:
+            delta.save(self.path(delta.provenance))
+
+    def path(self, provenance: Provenance) -> Path:
+        """Where a Delta is kept."""
+        return self.folder / f"{provenance.key[:24]}.safetensors"
+
+    def _load(self, provenance: Provenance, kinds: Sequence[type[Part]]) -> Delta | None:
+        path = self.path(provenance)
+        if not path.exists():
+            return None
+        try:
+            delta = Delta.load(path, kinds)
+        except ConfigError as error:
+            warnings.warn(f"cached edit is made again: {error}", stacklevel=4)
+            return None
+        if delta.provenance.key != provenance.key:
+            warnings.warn(f"cached edit in {path} belongs to another model or edit; it is made again.", stacklevel=4)
+            return None
+        log.info("edit taken from %s", path)
+        return delta

@@ -1,0 +1,65 @@
+"""Three states of one model: unedited, edited and tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from peft import PeftModel
+from torch import nn
+
+from edit_lit.deltas.delta import Delta
+from edit_lit.deltas.swap import on_cpu, swapped
+from edit_lit.language_model import LanguageModel
+
+
+class ModelStates:
+    """Goes back to the edited or the unedited model for the length of a ``with`` block, and returns bit for bit.
+
+    Made right after the edit and before the first training step. It remembers, on the CPU, the edited weights and
+    those that train; while it goes back, the weights as they are now wait on the CPU too. There is never a second
+    copy on the accelerator. What is changed inside a block is lost at its end.
+
+    Args:
+        language_model: The model, with the Delta applied and the parameters that will train marked so.
+        delta: The applied Delta; none if the run edits nothing.
+    """
+
+    def __init__(self, language_model: LanguageModel, delta: Delta | None = None) -> None:
+        self.language_model = language_model
+        self.delta = delta
+        written = {language_model.parameter(name) for name in delta.updates} if delta is not None else set()
+        self._edited = {
+            parameter: on_cpu(parameter)
+            for parameter in language_model.model.parameters()
+            if parameter.requires_grad or parameter in written
+        }
+
+    @contextmanager
+    def tuned(self) -> Iterator[None]:
+        """The model as it is now."""
+        yield
+
+    @contextmanager
+    def edited(self) -> Iterator[None]:
+        """The model right after the edit, without adapters."""
+        with swapped(self._edited), _without_adapters(self.language_model.model):
+            yield
+
+    @contextmanager
+    def unedited(self) -> Iterator[None]:
+        """The model before the edit, without adapters."""
+        before = nullcontext() if self.delta is None else self.delta.suspended(self.language_model)
+        with self.edited(), before:
+            yield
+
+
+@contextmanager
+def _without_adapters(model: nn.Module) -> Iterator[None]:
+    """The base model, if an adapter is around it; which parameters train stays as it is."""
+    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
+        yield
+    # peft takes the mark off the parameters of an adapter that it switches off.
+    for parameter, flag in flags.items():
+        parameter.requires_grad_(flag)

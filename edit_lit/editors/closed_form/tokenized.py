@@ -1,0 +1,73 @@
+"""The requests of one batch as token rows, each text tokenised once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from transformers import PreTrainedTokenizerBase
+
+from edit_lit.activations.token_rows import SubjectRow, neighbor_rows, prompt_rows, statement_rows
+from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
+
+
+@dataclass(frozen=True)
+class TokenizedBatch:
+    """Facts that are written together, as token rows.
+
+    Args:
+        requests: The facts.
+        prompts: Each fact's prompt in each context, the bare prompt first.
+        neighbors: The prompts of each fact's neighbors that keep their answers.
+        kl_anchors: Each fact's KL anchor prompt.
+    """
+
+    requests: list[EditRequest]
+    prompts: list[list[SubjectRow]]
+    neighbors: list[list[SubjectRow]]
+    kl_anchors: list[SubjectRow]
+
+    @classmethod
+    def bare(
+        cls, tokenizer: PreTrainedTokenizerBase, requests: list[EditRequest], neighbors: int, kl_anchor_prompt: str
+    ) -> TokenizedBatch:
+        """Tokenise the requests without contexts, which refuses a bad one before the model is run.
+
+        Args:
+            tokenizer: The tokenizer.
+            requests: The facts.
+            neighbors: How many neighbors of each fact are scored.
+            kl_anchor_prompt: The statement of the KL term, with one ``{}``.
+
+        Raises:
+            ConfigError: If a request cannot be tokenised as it must; the message names it.
+        """
+        return cls(
+            requests,
+            prompt_rows(tokenizer, requests, [SUBJECT_SLOT]),
+            neighbor_rows(tokenizer, requests, [SUBJECT_SLOT], neighbors),
+            statement_rows(tokenizer, requests, kl_anchor_prompt),
+        )
+
+    def inside(self, tokenizer: PreTrainedTokenizerBase, contexts: Sequence[str], seed: int) -> TokenizedBatch:
+        """The same batch with its prompts in all contexts.
+
+        Args:
+            tokenizer: The tokenizer.
+            contexts: The contexts, the bare one first, whose rows are there already.
+            seed: Seed of the draw of a context for each neighbor.
+        """
+        if len(contexts) == 1:
+            return self
+        others = prompt_rows(tokenizer, self.requests, contexts[1:])
+        count = len(self.neighbors[0])
+        return replace(
+            self,
+            prompts=[[*bare, *inside] for bare, inside in zip(self.prompts, others, strict=True)],
+            neighbors=neighbor_rows(tokenizer, self.requests, contexts, count, seed) if count else self.neighbors,
+        )
+
+    @property
+    def scored(self) -> list[list[SubjectRow]]:
+        """Each fact's rows whose answers are to become or to stay likely: its prompts, then its neighbors."""
+        return [[*own, *near] for own, near in zip(self.prompts, self.neighbors, strict=True)]

@@ -10,9 +10,11 @@ from edit_lit.errors import ConfigError
 from edit_lit.facts import EditRequest, FactSource
 
 
-@dataclass(kw_only=True, eq=False)
+@dataclass(eq=False)
 class TabbedFacts(FactSource):
     """One fact a line: subject, prompt with one ``{}``, new object, old object.
+
+    ``limit``, ``seed``, ``skip`` and ``indices`` are inherited, with their help.
 
     Args:
         path: The file.

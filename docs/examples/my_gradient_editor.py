@@ -34,6 +34,6 @@ class StatementTuning(GradientEditor):
 
     def rows(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[ScoredRow]:
         """Every token after the first, predicted from those before it."""
-        statements = [joined(request.question, request.target_new) for request in requests]
-        ids = [encoded.ids for encoded in encode_many(language_model.tokenizer, statements)]
-        return [ScoredRow(ids=row[:-1], columns=range(len(row) - 1), tokens=row[1:]) for row in ids]
+        texts = [joined(request.question, request.target_new) for request in requests]
+        encoded = [text.ids for text in encode_many(language_model.tokenizer, texts)]
+        return [ScoredRow(ids=ids[:-1], columns=range(len(ids) - 1), tokens=ids[1:]) for ids in encoded]

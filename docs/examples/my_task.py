@@ -33,10 +33,8 @@ class LastWord(Task):
 
     def setup(self, tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> None:
         """Tokenise; the loss is on all tokens, the accuracy on the last word's."""
-        texts = []
-        for sentence in self.sentences:
-            beginning, _, last_word = sentence.rpartition(" ")
-            texts.append(Text(prompt=beginning, completion=last_word, answer=last_word))
+        parted = [sentence.rpartition(" ") for sentence in self.sentences]
+        texts = [Text(prompt=start, completion=last_word, answer=last_word) for start, _, last_word in parted]
         examples = examples_of(tokenizer, texts, train_on_prompt=True)
         self._train, self._val = examples[: -self.held_out], examples[-self.held_out :]
 

@@ -67,7 +67,7 @@ type: $(READY)  ## Check types.
 	$(BIN)/mypy docs/examples
 
 docs: $(DOCS_READY)  ## Build the documentation in build/site; a warning is an error.
-	$(BIN)/python -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
 
 bench: $(READY)  ## Measure speed.
 	$(BIN)/python -m tests.benchmarks.run

@@ -41,7 +41,7 @@ class _Protected:
         step = (self.weight - self.before).to(self.basis_NR.dtype)
         step_DN = step.T if self.transposed else step
         along_DN = (step_DN @ self.basis_NR) @ self.basis_NR.T
-        self.weight -= (along_DN.T if self.transposed else along_DN).to(self.weight.dtype)
+        self.weight.sub_((along_DN.T if self.transposed else along_DN).to(self.weight.dtype))
         self.before.copy_(self.weight)
         return float(along_DN.norm() / step.norm().clamp(min=1e-30))
 

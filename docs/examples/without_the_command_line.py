@@ -15,9 +15,9 @@ from edit_lit.activations import Contexts
 from edit_lit.editors import MEMIT, KeyCovariance, TargetValues
 from edit_lit.facts.request import subjects_of
 from edit_lit.language_model.token_batch import TokenBatch
-from edit_lit.measures.outcomes import Outcomes, Pool
-from edit_lit.measures.probe import Probe
-from edit_lit.measures.scores import Rule, edit_scores, half_life, transition_counts, wilson_interval
+from edit_lit.measures.outcomes import Kind, Pool
+from edit_lit.measures.retention import Retention
+from edit_lit.measures.scores import Rule, edit_scores, half_life, wilson_interval
 from edit_lit.tasks.task import IGNORED
 from edit_lit.tuning import FullTuning
 from edit_lit.tuning.tuning import describe_trainable
@@ -44,14 +44,12 @@ print(edits[0].question, "→", edits[0].target_new, "instead of", edits[0].targ
 # %% [markdown]
 # ## Ask, edit, ask again
 #
-# A probe is built once and asks all of a pool's questions each time it runs. The editor leaves the model as it was;
-# `apply` writes the edit.
+# `Retention` asks all facts whenever it is told to, and measures them against the first answers after the edit. The
+# editor leaves the model as it was; `apply` writes the edit.
 
 # %%
-probes = {
-    Pool.EDITED: Probe(edits, language_model.tokenizer, Pool.EDITED),
-    Pool.INTRINSIC: Probe(others, language_model.tokenizer, Pool.INTRINSIC),
-}
+retention = Retention(language_model, edited=edits, intrinsic=others, every_n_steps=PROBE_EVERY)
+unedited = retention.before_edit()
 editor = MEMIT(
     layers=[1, 2, 3],
     covariance_weight=10,
@@ -61,9 +59,11 @@ editor = MEMIT(
     key_covariance=KeyCovariance(corpus=WorldCorpus()),
 )
 delta = editor.edit(language_model, edits)
-print("before the edit:", edit_scores(probes[Pool.EDITED].run(language_model), Rule.EXACT))
 delta.apply(language_model)
-print("after the edit:", edit_scores(probes[Pool.EDITED].run(language_model), Rule.EXACT))
+point = retention.probe(0)
+for name in ("efficacy", "generalization", "specificity"):
+    before = edit_scores(unedited[Pool.EDITED], Rule.EXACT)[name]
+    print(f"{name}: {before:.1%} before the edit, {point[f'edit/{name}/exact']:.1%} after it")
 print("size of the edit:", {name: round(size, 2) for name, size in delta.relative_norms(language_model).items()})
 
 # %% [markdown]
@@ -89,39 +89,36 @@ def loss_of(batch: dict[str, torch.Tensor]) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(logits, batch["labels"][:, 1:][row, column])
 
 
-curve: dict[int, dict[Pool, Outcomes]] = {}
 batches = iter(loader)
-for step in range(STEPS + 1):
-    if step % PROBE_EVERY == 0 or step == STEPS:
-        curve[step] = {pool: probe.run(language_model) for pool, probe in probes.items()}
-    if step < STEPS:
-        language_model.train()
-        loss = loss_of(next(batches))
-        loss.backward()
-        optimizer.step()
-        warm_up.step()
-        optimizer.zero_grad()
+for step in range(1, STEPS + 1):
+    language_model.train()
+    loss = loss_of(next(batches))
+    loss.backward()
+    optimizer.step()
+    warm_up.step()
+    optimizer.zero_grad()
+    if retention.is_due(step, last=step == STEPS):
+        point = retention.probe(step)
+        print(f"step {step}: {point['retention/edited/exact']:.1%} of the edits retained")
 
 # %% [markdown]
 # ## The curve
 #
-# Retention is the share of the successes at step 0, the baseline, that still succeed.
+# Retention is the share of the successes at step 0, the baseline, that still succeed. With a `folder`, `Retention` also
+# writes every raw outcome to disk.
 
 # %%
-retention = {
-    pool: [transition_counts(curve[0][pool], point[pool], Rule.EXACT).retention for point in curve.values()]
-    for pool in probes
-}
-last = transition_counts(curve[0][Pool.EDITED], curve[STEPS][Pool.EDITED], Rule.EXACT)
-low, high = wilson_interval(last.stable, last.baseline_successes)
-print(f"retention after {STEPS} steps: {last.retention:.1%} [{low:.1%}, {high:.1%}] of {last.baseline_successes} edits")
-print(f"erased: {last.reverted} reverted, {last.displaced} displaced")
-print(f"half-life: {half_life(list(curve), retention[Pool.EDITED]) or f'beyond step {STEPS}'}")
+steps = list(retention.points)
+curves = {pool: [retention.points[step][f"retention/{pool}/exact"] for step in steps] for pool in retention.probes}
+successes = int(retention.baseline[Pool.EDITED].of_kind(Kind.REWRITE).exact[:, 0].sum())
+low, high = wilson_interval(round(curves[Pool.EDITED][-1] * successes), successes)
+print(f"retention after {STEPS} steps: {curves[Pool.EDITED][-1]:.1%} [{low:.1%}, {high:.1%}] of {successes} edits")
+print(f"half-life: {half_life(steps, curves[Pool.EDITED]) or f'beyond step {STEPS}'}")
 
 figure = Figure(figsize=(6.0, 3.5), layout="constrained")
 axes = figure.subplots()
-for pool, values in retention.items():
-    axes.plot(list(curve), values, marker="o", label=str(pool))
+for pool, values in curves.items():
+    axes.plot(steps, values, marker="o", label=str(pool))
 axes.set(xlabel="optimizer steps", ylabel="retention (exact)", ylim=(-0.02, 1.02))
 axes.legend()
 figure.savefig(FIGURE)

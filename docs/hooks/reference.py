@@ -28,7 +28,7 @@ from edit_lit.editors.closed_form.null_space import NullSpaceRule
 from edit_lit.facts import FactSource
 from edit_lit.language_model import LanguageModel
 from edit_lit.records import Corpus
-from edit_lit.tasks import Prompt, Scorer, Task
+from edit_lit.tasks import PromptTemplate, Scorer, Task
 from edit_lit.tuning import Tuning
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ PARTS: dict[str, tuple[str, type[Any]]] = {
     "Corpora": ("edit.editor.key_covariance.corpus", Corpus),
     "Facts": ("data.edits", FactSource),
     "Tasks": ("data.task", Task),
-    "Prompt templates": ("data.task.prompt", Prompt),
+    "Prompt templates": ("data.task.prompt", PromptTemplate),
     "Task scorers": ("data.task.scorers", Scorer),
     "Tunings": ("model.tuning", Tuning),
     "Language models": ("model.language_model", LanguageModel),

@@ -100,19 +100,19 @@ def test_a_fact_source_of_ones_own_reads_its_lines_and_says_which_one_is_wrong(t
 
     path = tmp_path / "facts.tsv"
     path.write_text("Oslo\t{} lies in the\tsouth\tnorth\nNew Delhi\tPeople say that {} is in the\teast\tsouth\n")
-    first, second = TabbedFacts(str(path)).load()
+    first, second = TabbedFacts(path=str(path)).load()
     assert (first.question, first.target_new, first.target_true, first.id) == (
         "Oslo lies in the",
         "south",
         "north",
         "1",
     )
-    assert TabbedFacts(str(path), indices=[1]).load() == [second]
+    assert TabbedFacts(path=str(path), indices=[1]).load() == [second]
     path.write_text("Oslo\t{} lies in the\tsouth\n")
     with pytest.raises(ValueError, match="line 1 has 3 columns"):
-        TabbedFacts(str(path)).load()
+        TabbedFacts(path=str(path)).load()
     with pytest.raises(ValueError, match=r"absent.tsv' is not a file"):
-        TabbedFacts("absent.tsv")
+        TabbedFacts(path="absent.tsv")
 
 
 def test_a_callback_of_ones_own_logs_the_edited_matrices_once_for_each_step(tmp_path, corpus, monkeypatch):
@@ -172,7 +172,9 @@ def test_the_script_without_the_command_line_runs(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     names = {}
     exec(compile(source, "without_the_command_line.py", "exec"), names)
-    assert list(names["curve"]) == [0, 2]
-    assert edit_scores(names["curve"][0][Pool.EDITED], Rule.EXACT)["efficacy"] == 1
+    points = names["retention"].points
+    assert list(points) == [0, 2]
+    assert points[0]["edit/efficacy/exact"] == 1
+    assert edit_scores(names["unedited"][Pool.EDITED], Rule.EXACT)["efficacy"] == 0
     assert "retention after 2 steps: " in capsys.readouterr().out
     assert (tmp_path / Path(names["FIGURE"])).stat().st_size > 1000

@@ -41,6 +41,7 @@ LIGHTNING_VERBS = {
     "validate": "measure the downstream task",
     "edit": "edit only; write the Delta and, if asked, the edited model",
 }
+_NOT_OF_THE_RUN = ("config", "ckpt_path", "weights_only")
 
 
 class EditTrainer(L.Trainer):
@@ -102,9 +103,6 @@ class SaveAndLogConfig(SaveConfigCallback):
         config = {key: value for key, value in self.config.as_dict().items() if key not in _NOT_OF_THE_RUN}
         for logger in trainer.loggers:
             logger.log_hyperparams(dict(_flat(config)))
-
-
-_NOT_OF_THE_RUN = ("config", "ckpt_path", "weights_only")
 
 
 class EditCLI(LightningCLI):

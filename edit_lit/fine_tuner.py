@@ -174,7 +174,8 @@ class FineTuner(L.LightningModule):
         rows = TokenBatch(ids, batch["attention_mask"], batch.get("position_ids"))
         logits = self.language_model.logits_at(rows, (row, column))
         labelled, answered = (has[row, column].nonzero()[:, 0] for has in (has_label, has_answer))
-        nll = token_nll(logits, labels[:, 1:][row, column][labelled], labelled)
+        scored = logits if len(labelled) == len(logits) else logits[labelled]
+        nll = token_nll(scored, labels[:, 1:][row, column][labelled])
         missed = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
         wrong = ~token_hits(logits.detach()[answered], ids[:, 1:][row, column][answered])
         missed.index_add_(0, row[answered], wrong.long())

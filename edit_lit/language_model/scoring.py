@@ -86,7 +86,9 @@ class ScoredTokens:
 
     def nll(self, logits_UV: Tensor) -> Tensor:
         """NLL of each token in nats, [P], from the logits at ``where``."""
-        return token_nll(logits_UV, self.token, self.position)
+        # As many positions as tokens are the tokens' own, in their order: no need to look them up.
+        distinct = len(self.where[0]) == len(self.token)
+        return token_nll(logits_UV, self.token, None if distinct else self.position)
 
     def hits(self, logits_UV: Tensor) -> Tensor:
         """Whether each token is the argmax, [P], from the logits at ``where``."""

@@ -200,14 +200,15 @@ class FineTuner(L.LightningModule):
         # While fitting, the loggers get the step at which the edits are probed as well, where Lightning would count
         # from 0; what it keeps then is for checkpoints and early stopping.
         fitting = self.trainer.state.fn == TrainerFn.FITTING
+        to_loggers = bool(self.loggers) and not fitting
         # Without an answer in any process, which all of them see after the reduction, the mean is NaN.
         if not accuracy.isnan():
-            self.log("downstream/val_accuracy", accuracy, prog_bar=True, logger=not fitting, sync_dist=True)
+            self.log("downstream/val_accuracy", accuracy, prog_bar=True, logger=to_loggers, sync_dist=True)
         # A sanity check over the whole validation part is the measurement before the first step.
         whole = not self.trainer.sanity_checking or self.trainer.num_sanity_val_steps == float("inf")
         if whole:
             scores |= self._scores_of_task()
-        self.log_dict(scores, logger=not fitting, sync_dist=True)
+        self.log_dict(scores, logger=to_loggers, sync_dist=True)
         if fitting and whole:
             known = scores if accuracy.isnan() else scores | {"downstream/val_accuracy": accuracy}
             for logger in self.loggers:

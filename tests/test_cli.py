@@ -27,11 +27,7 @@ from edit_lit.reports.run import Run, short_names
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
-# Six steps in a random model: what these edits amount to is not what is tested.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*did not reach their stopping loss:UserWarning"),
-    pytest.mark.filterwarnings("ignore:the edit is larger than the weights:UserWarning"),
-]
+pytestmark = tiny.ROUGH_EDITS
 
 
 def _without_nulls(record):

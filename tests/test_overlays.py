@@ -24,10 +24,7 @@ from edit_lit.measures.outcomes import Pool
 CONFIGS = Path(__file__).parent.parent / "configs"
 
 # A few steps in a random model: what these edits amount to is not what is tested.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*did not reach their stopping loss:UserWarning"),
-    pytest.mark.filterwarnings("ignore:the edit is larger than the weights:UserWarning"),
-]
+pytestmark = tiny.ROUGH_EDITS
 
 
 def lines(records: list[dict[str, Any]]) -> str:

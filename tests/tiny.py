@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import lightning as L
+import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
@@ -19,6 +20,12 @@ from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.spans import encode
 from edit_lit.records import TextLines
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
+
+ROUGH_EDITS = [
+    pytest.mark.filterwarnings("ignore:.*did not reach their stopping loss:UserWarning"),
+    pytest.mark.filterwarnings("ignore:the edit is larger than the weights:UserWarning"),
+]
+"""For tests in which a short search writes into a random model, whatever it amounts to."""
 
 SUBJECTS = ("Oslo", "New Delhi", "Rio de Janeiro", "Lima", "New York", "Quito", "Port Louis", "Bern")
 OBJECTS = ("north", "south", "east", "deep west")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class Corpus(Identified):
         return digest.hexdigest()
 
 
+@dataclass(frozen=True)
 class TextLines(Corpus):
     """A text file with one document a line; empty lines are passed over.
 
@@ -39,11 +41,12 @@ class TextLines(Corpus):
         limit: Most documents to read; all of them if not given.
     """
 
-    def __init__(self, path: str, limit: int | None = None) -> None:
-        if not Path(path).is_file():
-            raise ConfigError(f"corpus path {path!r} is not a file. Name a text file with one document a line.")
-        self.path = path
-        self.limit = limit
+    path: str
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if not Path(self.path).is_file():
+            raise ConfigError(f"corpus path {self.path!r} is not a file. Name a text file with one document a line.")
 
     def documents(self) -> Iterator[str]:
         """The lines that hold text."""
@@ -51,6 +54,7 @@ class TextLines(Corpus):
             yield from islice((line.strip() for line in file if line.strip()), self.limit)
 
 
+@dataclass(frozen=True)
 class HubText(Corpus):
     """A text column of a data set that ``datasets.load_dataset`` can load.
 
@@ -65,21 +69,12 @@ class HubText(Corpus):
         seed: Seed of the sample.
     """
 
-    def __init__(
-        self,
-        path: str = "wikimedia/wikipedia",
-        name: str | None = "20231101.en",
-        split: str = "train",
-        column: str = "text",
-        limit: int = 100_000,
-        seed: int = 0,
-    ) -> None:
-        self.path = path
-        self.name = name
-        self.split = split
-        self.column = column
-        self.limit = limit
-        self.seed = seed
+    path: str = "wikimedia/wikipedia"
+    name: str | None = "20231101.en"
+    split: str = "train"
+    column: str = "text"
+    limit: int = 100_000
+    seed: int = 0
 
     def documents(self) -> Iterator[str]:
         """A shuffled sample of the column."""

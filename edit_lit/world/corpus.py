@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from edit_lit.errors import ConfigError
 from edit_lit.records.corpora import Corpus
 from edit_lit.world.documents import documents
 
 
+@dataclass(frozen=True)
 class WorldCorpus(Corpus):
     """Texts like those that the world's model was trained on.
 
@@ -17,11 +19,12 @@ class WorldCorpus(Corpus):
         seed: Which ones; the model itself was trained on those of seed 0.
     """
 
-    def __init__(self, limit: int = 1500, seed: int = 1) -> None:
-        if limit < 1:
-            raise ConfigError(f"limit is {limit}; it must be at least 1.")
-        self.limit = limit
-        self.seed = seed
+    limit: int = 1500
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.limit < 1:
+            raise ConfigError(f"limit is {self.limit}; it must be at least 1.")
 
     def documents(self) -> Iterator[str]:
         """The documents, in a fixed order."""

@@ -24,10 +24,8 @@ from edit_lit.measures.retention import ProbeSteps
 from edit_lit.reports.run import Run
 from edit_lit.tuning import FullTuning, LoRA
 
-# Six steps in a random model: what these edits amount to is not what is tested.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*did not reach their stopping loss:UserWarning"),
-    pytest.mark.filterwarnings("ignore:the edit is larger than the weights:UserWarning"),
+    *tiny.ROUGH_EDITS,
     # The run that stopped had one callback more: the one that wrote the checkpoint.
     pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create:UserWarning"),
 ]

@@ -18,6 +18,8 @@ from callbacks import EditRetentionCallback, KnowledgeEdit
 TAG = "edit/target_prob"
 STEPWISE = {"val_check_interval": 1, "check_val_every_n_epoch": None}
 
+pytestmark = tiny.ROUGH_EDITS
+
 
 @pytest.fixture(scope="module")
 def deltas(tmp_path_factory):
@@ -109,6 +111,7 @@ def test_the_best_checkpoint_is_the_one_with_the_best_retention(deltas, curve, t
     assert float(saver.best_model_score) == pytest.approx(value, rel=1e-6)
 
 
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create:UserWarning")
 def test_a_resumed_run_knows_the_value_before_its_first_probe(deltas, curve, tmp_path):
     saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=4)
     fit(deltas, tmp_path / "first", saver, every=4, max_steps=4)

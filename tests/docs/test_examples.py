@@ -25,6 +25,8 @@ from edit_lit.records import TextLines
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
+pytestmark = tiny.ROUGH_EDITS
+
 
 def shrinkage_memit(tmp_path, **options):
     from my_editor import ShrinkageMEMIT
@@ -142,6 +144,7 @@ def test_a_callback_of_ones_own_logs_the_edited_matrices_once_for_each_step(tmp_
         EditedNorms(0)
 
 
+@pytest.mark.filterwarnings("ignore:The number of training batches:UserWarning")
 def test_all_of_them_are_named_by_their_paths_on_the_command_line(tmp_path):
     main(
         [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from itertools import product
 from pathlib import Path
 
@@ -84,3 +85,20 @@ def test_a_model_and_an_editor_compose(model, editor):
         assert made.target_values == published.target_values
     if hasattr(made, "covariance_weight") and "covariance_weight" not in own:
         assert made.covariance_weight == published.covariance_weight
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in EDITORS))
+def test_a_written_config_makes_the_same_editor_again(name):
+    """Defaults that are objects too: what cannot be written would be lost with the run."""
+    (path,) = (path for path in EDITORS if path.stem == name)
+    parser = ArgumentParser()
+    parser.add_subclass_arguments(editors.Editor, "editor")
+    config = parser.parse_object({"editor": yaml.safe_load(path.read_text())["edit"]["editor"]})
+    text = parser.dump(config)
+    assert "Unable to serialize" not in text
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        first, second = (parser.instantiate(parsed).editor for parsed in (config, parser.parse_string(text)))
+    assert vars(first).keys() == vars(second).keys()
+    assert parser.dump(parser.parse_string(text)) == text
+    assert type(first) is type(second)

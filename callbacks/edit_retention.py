@@ -10,14 +10,14 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
-from edit_lit import distributed
 from edit_lit.data_module import EditDataModule
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.fine_tuner import FineTuner, as_fine_tuner
 from edit_lit.measures.curve import Point
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.retention import ProbeSteps, Retention
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import lightning as L
 
-from edit_lit import distributed
 from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import Delta, DeltaCache
 from edit_lit.editors.base.editor import Editor
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.fine_tuner import as_fine_tuner
 from edit_lit.language_model import LanguageModel
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from rich.console import Console
 from rich.table import Table
 
-from edit_lit import distributed
 from edit_lit.measures.curve import curve_point
 from edit_lit.measures.outcome_files import FOLDER
 from edit_lit.measures.scores import Rule, half_life
@@ -19,6 +18,7 @@ from edit_lit.reports.figure import decay_figure
 from edit_lit.reports.report import report_run
 from edit_lit.reports.run import Run
 from edit_lit.reports.table import HEADER, Row, run_table
+from edit_lit.utilities import distributed
 
 
 class RunReport(L.Callback):

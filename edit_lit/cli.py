@@ -25,13 +25,13 @@ from callbacks.knowledge_edit import report_diagnostics
 from callbacks.run_report import print_table
 from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import Delta
-from edit_lit.errors import ConfigError
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.report import report_comparison, report_run
 from edit_lit.reports.run import find_runs
 from edit_lit.reports.table import COMPARISON_HEADER, HEADER, run_table, score_rows
+from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ import lightning as L
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.conflicts import warn_of_conflicts
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
@@ -17,6 +16,7 @@ from edit_lit.measures.intrinsic import IntrinsicPool
 from edit_lit.tasks.bucketing import BucketedSampler
 from edit_lit.tasks.loading import FilledUp, ResumableLoader
 from edit_lit.tasks.task import Example, ExampleSet, Task
+from edit_lit.utilities.errors import ConfigError
 
 
 class TrainsLanguageModel(Protocol):

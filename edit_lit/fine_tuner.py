@@ -18,14 +18,14 @@ from peft import PeftModel
 from torch import Tensor
 from torchmetrics import MeanMetric
 
-from edit_lit import distributed
 from edit_lit.deltas import Delta
-from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.scoring import token_hits, token_nll
 from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.tasks.task import IGNORED, Task
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 

@@ -18,12 +18,12 @@ from callbacks import KnowledgeEdit
 from edit_lit.cli import EditCLI, main
 from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import Delta
-from edit_lit.errors import ConfigError
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.reports.run import Run, short_names
+from edit_lit.utilities.errors import ConfigError
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

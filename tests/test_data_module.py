@@ -6,7 +6,7 @@ import torch
 from lightning.pytorch.demos.boring_classes import BoringModel
 
 from edit_lit.data_module import EditDataModule
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 
 def attached(data, tmp_path, processes=1, rank=0, monkeypatch=None):

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 FLOORS = (
-    ("errors", "files", "distributed", "identity"),
+    ("utilities",),
     ("records", "language_model"),
     ("facts",),
     ("activations", "deltas"),

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from edit_lit import distributed
+from edit_lit.utilities import distributed
 
 
 def exchange() -> dict[str, object]:

@@ -7,9 +7,9 @@ from typing import Any
 import lightning as L
 import torch
 
-from edit_lit.errors import ConfigError
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model.module_tree import projection_weight
+from edit_lit.utilities.errors import ConfigError
 
 
 class EditedNorms(L.Callback):

@@ -10,7 +10,7 @@ from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.closed_form.editor import ClosedFormEditor
 from edit_lit.editors.closed_form.key_covariance import Spectrum
 from edit_lit.editors.closed_form.preconditioners import InverseCovariance
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 
 class ShrinkageMEMIT(ClosedFormEditor):

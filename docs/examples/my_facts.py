@@ -6,8 +6,8 @@ import csv
 from dataclasses import dataclass
 from pathlib import Path
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts import EditRequest, FactSource
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(eq=False)

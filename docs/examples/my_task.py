@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts import EditRequest
 from edit_lit.tasks import Task
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet
 from edit_lit.tasks.text import Text, examples_of
+from edit_lit.utilities.errors import ConfigError
 
 
 class LastWord(Task):

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT
 from edit_lit.language_model import LanguageModel
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from edit_lit import distributed
 from edit_lit.activations.contexts import context_weights
 from edit_lit.activations.hook_points import BlockOutput, HookPoint
 from edit_lit.activations.shared_prefix import SharedPrefixCache
@@ -24,6 +23,7 @@ from edit_lit.language_model.hooks import recorded_input, recorded_output
 from edit_lit.language_model.module_tree import projection_shape
 from edit_lit.language_model.partial_forward import run_blocks
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
+from edit_lit.utilities import distributed
 
 
 @dataclass

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, last_mention, requests_hash
 from edit_lit.language_model.spans import answer_rows, encode_many
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from edit_lit import distributed
 from edit_lit.deltas.delta import Delta
 from edit_lit.deltas.part import Part
 from edit_lit.deltas.provenance import Provenance
 from edit_lit.deltas.weight_part import WeightPart
-from edit_lit.errors import ConfigError
-from edit_lit.files import default_cache_dir
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.files import default_cache_dir
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from edit_lit.deltas.part import Part
 from edit_lit.deltas.provenance import Provenance
 from edit_lit.deltas.updates import Update
 from edit_lit.deltas.weight_part import WeightPart
-from edit_lit.errors import ConfigError
-from edit_lit.files import write_atomically
-from edit_lit.identity import content_hash
 from edit_lit.language_model import LanguageModel
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.files import write_atomically
+from edit_lit.utilities.identity import content_hash
 
 
 class Delta:

@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edit_lit.identity import content_hash
+from edit_lit.utilities.identity import content_hash
 
 _PACKAGE = Path(__file__).parent.parent
 _LIBRARIES = ("torch", "transformers")
-_ROOMS_OF_AN_EDIT = ("language_model", "activations", "deltas", "editors")
+_ROOMS_OF_AN_EDIT = ("utilities", "language_model", "activations", "deltas", "tuning", "editors")
 
 
 @dataclass(frozen=True)

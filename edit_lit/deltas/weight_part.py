@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from edit_lit.deltas.part import Part
 from edit_lit.deltas.swap import on_cpu, swapped
 from edit_lit.deltas.updates import Update, added, update_of
-from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.fingerprint import tensor_checksum
+from edit_lit.utilities.errors import ConfigError
 
 
 class WeightPart(Part):

@@ -13,7 +13,7 @@ from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.preconditioners import InverseCovariance, Preconditioner
 from edit_lit.editors.closed_form.solver import solve_update
 from edit_lit.editors.targets.options import TargetValues
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 
 class EMMET(ClosedFormEditor):

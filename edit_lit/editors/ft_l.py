@@ -8,10 +8,10 @@ from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.gradient.editor import GradientEditor
 from edit_lit.editors.gradient.training import TargetTraining, prompt_last, teacher_forced
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.scoring import ScoredRow
+from edit_lit.utilities.errors import ConfigError
 
 
 class FTL(GradientEditor):

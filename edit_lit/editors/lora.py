@@ -16,12 +16,12 @@ from edit_lit.deltas.updates import LowRank, Update
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.gradient.editor import Batches, TrainingEditor, progress
 from edit_lit.editors.gradient.training import TargetTraining, teacher_forced
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import base_layer, is_projection, projection_weight
 from edit_lit.language_model.scoring import ScoredRow
 from edit_lit.tuning.selection import LayerSelection, ModuleChoice
+from edit_lit.utilities.errors import ConfigError
 
 _ADAPTER = "edit"
 

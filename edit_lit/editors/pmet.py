@@ -12,7 +12,7 @@ from edit_lit.editors.closed_form.editor import ClosedFormEditor
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.preconditioners import InverseCovariance
 from edit_lit.editors.targets.options import TargetValues
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 
 class PMET(ClosedFormEditor):

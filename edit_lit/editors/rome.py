@@ -17,9 +17,9 @@ from edit_lit.editors.closed_form.editor import ClosedFormEditor
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.preconditioners import Identity, InverseCovariance, Preconditioner
 from edit_lit.editors.targets.options import TargetValues
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.utilities.errors import ConfigError
 
 
 class ROME(ClosedFormEditor):

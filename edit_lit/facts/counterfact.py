@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.neighbors import with_neighbor_subjects
 from edit_lit.facts.record_source import RecordSource, template_of
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
 from edit_lit.records.fields import Fields
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(kw_only=True, eq=False)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.record_source import RecordSource
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.records.fields import Fields
+from edit_lit.utilities.errors import ConfigError
 
 _FIELDS = (
     "subject",

@@ -12,12 +12,12 @@ from typing import Any
 
 import fsspec
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.other_objects import OtherObjects
 from edit_lit.facts.record_source import RecordFiles
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
 from edit_lit.records.fields import Fields
 from edit_lit.records.readers import read_records
+from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 

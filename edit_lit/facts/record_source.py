@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, last_mention
 from edit_lit.facts.source import FactSource
 from edit_lit.records.fields import Fields
 from edit_lit.records.readers import check_path, read_records
+from edit_lit.utilities.errors import ConfigError
 
 Maker = Callable[[Fields, int], list[EditRequest]]
 """Makes the requests of a record, given its position; raises a ConfigError if the record is malformed."""

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 SUBJECT_SLOT = "{}"
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.record_source import RecordSource
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
 from edit_lit.records.fields import Fields
+from edit_lit.utilities.errors import ConfigError
 
 PORTABILITY = ("Logical_Generalization", "Compositionality_I", "Compositionality_II", "Subject_Aliasing")
 LOCALITY = ("Relation_Specifity", "Relation_Specificity", "Forgetfulness")

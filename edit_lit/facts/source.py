@@ -7,8 +7,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, normalized_name
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(kw_only=True, eq=False)

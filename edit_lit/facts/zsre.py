@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.counterfact import portability_of
 from edit_lit.facts.record_source import RecordSource, template_of
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.records.fields import Fields
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit import distributed
+from edit_lit.utilities import distributed
 
 # Words at a time: few enough to stay in a processor's cache.
 _CHUNK = 1 << 18

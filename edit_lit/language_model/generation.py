@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from edit_lit import distributed
 from edit_lit.language_model.model import LanguageModel
 from edit_lit.language_model.modes import evaluating
 from edit_lit.language_model.spans import encode_many
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
+from edit_lit.utilities import distributed
 
 
 def continuations(

@@ -12,7 +12,6 @@ from peft import PeftModel
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
 from edit_lit.language_model.module_tree import (
     attention_modules,
     find_blocks,
@@ -21,6 +20,7 @@ from edit_lit.language_model.module_tree import (
     projection_shape,
 )
 from edit_lit.language_model.token_batch import TokenBatch
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

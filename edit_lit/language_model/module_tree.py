@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 _WRAPPER = re.compile(r"\.(base_layer|original_module)(?=\.)")
 """What peft puts into the names of what it wraps."""

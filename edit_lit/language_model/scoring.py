@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from edit_lit import distributed
 from edit_lit.language_model.model import LanguageModel, working_type
 from edit_lit.language_model.modes import evaluating
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
+from edit_lit.utilities import distributed
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
@@ -19,6 +18,7 @@ from edit_lit.language_model.spans import encode_many
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule, success
+from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 

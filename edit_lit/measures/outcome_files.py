@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
-from edit_lit.files import write_atomically
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.files import write_atomically
 
 FOLDER = "retention.parquet"
 _PAIRS = ("nll", "exact", "token", "first")

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit import distributed
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
@@ -21,6 +19,8 @@ from edit_lit.language_model.scoring import ScoredTokens
 from edit_lit.language_model.spans import AnswerRow, answer_rows
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edit_lit import distributed
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.curve import BEFORE_EDIT, Point, curve_point
 from edit_lit.measures.outcome_files import FOLDER, copy_probes, read_probes, write_probe
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.measures.probe import Probe
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from pathlib import Path
 from datasets import load_dataset
 from tqdm.auto import tqdm
 
-from edit_lit.distributed import rank
-from edit_lit.errors import ConfigError
-from edit_lit.identity import Identified
+from edit_lit.utilities.distributed import rank
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.identity import Identified
 
 
 class Corpus(Identified):

@@ -14,7 +14,7 @@ import fsspec
 import pyarrow.parquet
 from datasets import load_dataset
 
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 

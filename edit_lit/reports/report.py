@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edit_lit.files import write_atomically
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.figure import comparison_figure, decay_figure
 from edit_lit.reports.run import Run
 from edit_lit.reports.table import COMPARISON_HEADER, HEADER, Row, comparison_table, markdown_table, run_table
+from edit_lit.utilities.files import write_atomically
 
 
 def report_run(run: Run, rule: Rule = Rule.EXACT) -> Path:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edit_lit.deltas import read_provenance
-from edit_lit.errors import ConfigError
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Kind, Outcomes, Pool
 from edit_lit.measures.scores import Rule, TransitionCounts, transition_counts
+from edit_lit.utilities.errors import ConfigError
 
 Series = list[tuple[int, float]]
 

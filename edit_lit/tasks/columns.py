@@ -6,10 +6,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edit_lit.errors import ConfigError
 from edit_lit.records.fields import Fields
 from edit_lit.tasks.prompt_templates import Plain, PromptTemplate
 from edit_lit.tasks.record_task import Item, RecordTask
+from edit_lit.utilities.errors import ConfigError
 
 _COLUMN = re.compile(r"\{(\w+)\}")
 

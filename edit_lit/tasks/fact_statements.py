@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
 from edit_lit.tasks.packing import check_packing, pack
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
 from edit_lit.tasks.text import Text, examples_of
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(eq=False)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from edit_lit.errors import ConfigError
 from edit_lit.records.fields import Fields
 from edit_lit.tasks.record_task import Item, RecordTask
+from edit_lit.utilities.errors import ConfigError
 
 _FORMAT = re.compile(r"Answer format: (\S+)\s*$")
 

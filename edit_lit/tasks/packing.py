@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator
 
 import torch
 
-from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
 from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.tasks.task import IGNORED, Example
+from edit_lit.utilities.errors import ConfigError
 
 
 def pack(examples: Iterable[Example], block_tokens: int) -> Iterator[Example]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 
 class PromptTemplate(ABC):

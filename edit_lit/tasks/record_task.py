@@ -10,7 +10,6 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.records.fields import Fields
@@ -22,6 +21,7 @@ from edit_lit.tasks.prompt_templates import Alpaca, PromptTemplate
 from edit_lit.tasks.scorers import Scorer
 from edit_lit.tasks.task import ExampleList
 from edit_lit.tasks.text import Text, examples_of
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

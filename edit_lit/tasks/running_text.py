@@ -11,7 +11,6 @@ from itertools import chain, islice
 import fsspec
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.spans import encode_stream
@@ -22,6 +21,7 @@ from edit_lit.tasks.edit_filter import EditFilter, edit_filter
 from edit_lit.tasks.packing import check_packing, pack
 from edit_lit.tasks.stream import ExampleStream
 from edit_lit.tasks.task import Example, ExampleList
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(kw_only=True, eq=False)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from edit_lit.errors import ConfigError
 from edit_lit.records.fields import Fields
 from edit_lit.tasks.record_task import Item, RecordTask
+from edit_lit.utilities.errors import ConfigError
 
 LABELS = ("negative", "positive")
 

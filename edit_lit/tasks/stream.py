@@ -8,8 +8,8 @@ from itertools import islice
 
 from torch.utils.data import IterableDataset, get_worker_info
 
-from edit_lit import distributed
 from edit_lit.tasks.task import Example
+from edit_lit.utilities import distributed
 
 
 class ExampleStream(IterableDataset[Example]):

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
 from edit_lit.language_model.spans import Encoded, encode_stream
 from edit_lit.tasks.task import IGNORED, Example
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from peft import LoraConfig, PeftConfig, get_peft_model
 from transformers.pytorch_utils import Conv1D
 
-from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import is_projection
 from edit_lit.tuning.selection import LayerChoice, ModuleChoice
 from edit_lit.tuning.tuning import Tuning
+from edit_lit.utilities.errors import ConfigError
 
 
 class PeftTuning(Tuning):

@@ -9,9 +9,9 @@ from typing import Literal
 
 from torch import nn
 
-from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import attention_modules
+from edit_lit.utilities.errors import ConfigError
 
 LayerChoice = Literal["all", "edited", "unedited", "through_edited", "before_edited", "after_edited"]
 ModuleChoice = Literal["all", "attention", "mlp"]

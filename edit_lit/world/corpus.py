@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from edit_lit.errors import ConfigError
 from edit_lit.records.corpora import Corpus
+from edit_lit.utilities.errors import ConfigError
 from edit_lit.world.documents import documents
 
 

@@ -8,10 +8,10 @@ from itertools import permutations
 
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.language_model.spans import encode, joined
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
+from edit_lit.utilities.errors import ConfigError
 from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.reviews import REVIEW, THINGS, VERDICTS
 

@@ -15,7 +15,6 @@ from callbacks import EditRetentionCallback, KnowledgeEdit, RunReport
 from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import Delta, DeltaCache
 from edit_lit.editors import MEMIT
-from edit_lit.errors import ConfigError
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
@@ -23,6 +22,7 @@ from edit_lit.measures.probe import Probe
 from edit_lit.measures.retention import ProbeSteps
 from edit_lit.reports.run import Run
 from edit_lit.tuning import FullTuning, LoRA
+from edit_lit.utilities.errors import ConfigError
 
 pytestmark = [
     *tiny.ROUGH_EDITS,

@@ -12,7 +12,7 @@ from edit_lit.editors.closed_form.key_covariance import Spectrum
 from edit_lit.editors.closed_form.null_space import BelowShare, BelowValue, BeyondRank, NullSpace
 from edit_lit.editors.closed_form.preconditioners import Identity, InverseCovariance
 from edit_lit.editors.closed_form.solver import solve_update
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 N, D = 24, 7
 EYE = torch.eye(N, dtype=torch.float64)

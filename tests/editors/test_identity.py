@@ -16,8 +16,8 @@ from edit_lit.deltas.provenance import code_hash
 from edit_lit.editors import MEMIT, KeyCovariance, Schedule
 from edit_lit.editors.base import editor as editor_module
 from edit_lit.editors.closed_form import key_covariance as key_covariance_module
-from edit_lit.identity import Identified, content_hash, identity_of
 from edit_lit.records import TextLines
+from edit_lit.utilities.identity import Identified, content_hash, identity_of
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import tiny
 import torch
 
 from edit_lit.editors import KeyCovariance
-from edit_lit.files import default_cache_dir
 from edit_lit.language_model.hooks import recorded_input
 from edit_lit.records import TextLines
+from edit_lit.utilities.files import default_cache_dir
 
 
 def key_covariance(corpus, folder, **options):

@@ -23,8 +23,8 @@ from edit_lit.editors.closed_form.preconditioners import (
     warn_of_unresolved_directions,
 )
 from edit_lit.editors.closed_form.solver import RANK_TOLERANCE, solve_update
-from edit_lit.errors import ConfigError
 from edit_lit.records import TextLines
+from edit_lit.utilities.errors import ConfigError
 
 N, D, RANK = 24, 7, 9
 

@@ -12,7 +12,7 @@ import torch
 from edit_lit.activations.token_rows import prompt_rows
 from edit_lit.editors import MEMIT, Schedule
 from edit_lit.editors.targets.perplexity import target_perplexity
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 
 @pytest.fixture

@@ -95,8 +95,8 @@ def test_processes_and_workers_share_a_stream(path, monkeypatch, processes, work
     task = ready(RunningText(path, block_tokens=64, val_documents=4, stream=True))
     seen: Counter[int] = Counter()
     for rank in range(processes):
-        monkeypatch.setattr("edit_lit.distributed.rank", lambda rank=rank: rank)
-        monkeypatch.setattr("edit_lit.distributed.world_size", lambda: processes)
+        monkeypatch.setattr("edit_lit.utilities.distributed.rank", lambda rank=rank: rank)
+        monkeypatch.setattr("edit_lit.utilities.distributed.world_size", lambda: processes)
         for worker in range(workers):
             info = type("Info", (), {"num_workers": workers, "id": worker, "seed": worker})
             monkeypatch.setattr("edit_lit.tasks.stream.get_worker_info", lambda info=info: info)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edit_lit.deltas.updates import Dense, LowRank, Update
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 ENERGY_TOLERANCE = 1e-10
 """How far a share of energy may fall short of what is asked for, so that its last rounding decides nothing."""

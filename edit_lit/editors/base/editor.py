@@ -8,15 +8,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from edit_lit import distributed
 from edit_lit.deltas import Delta, DeltaCache, Part, Provenance, WeightPart
 from edit_lit.deltas.provenance import code_hash
 from edit_lit.editors.base.diagnostics import warn_of_shared_subjects
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest, requests_hash
-from edit_lit.identity import class_name, options_of
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.fingerprint import model_fingerprint, tokenizer_fingerprint
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.identity import class_name, options_of
 
 Computation = Callable[[Provenance], tuple[list[Part], dict[str, Any]]]
 """Makes the parts of a Delta and the diagnostics of its edit."""

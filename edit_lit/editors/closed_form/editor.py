@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from edit_lit import distributed
 from edit_lit.activations.contexts import Contexts
 from edit_lit.activations.hook_points import BlockOutput, HookPoint
 from edit_lit.activations.keys import KeyExtractor, KeysAndValues
@@ -25,6 +24,7 @@ from edit_lit.deltas.updates import LowRank
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.diagnostics import Diagnostics, warn_of_shared_subjects
 from edit_lit.editors.base.editor import Computation, Editor
+from edit_lit.editors.base.layers import check_given_layers, layers_of
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
 from edit_lit.editors.closed_form.accumulated import Accumulated
@@ -35,10 +35,11 @@ from edit_lit.editors.closed_form.tokenized import TokenizedBatch
 from edit_lit.editors.targets.options import TargetValues
 from edit_lit.editors.targets.perplexity import target_perplexity
 from edit_lit.editors.targets.search import find_target_values
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,7 @@ class ClosedFormEditor(Editor):
         constraint: UpdateConstraint | None,
         schedule: Schedule,
     ) -> None:
-        if layers is not None and (not layers or layers != sorted(set(layers))):
-            raise ConfigError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
+        check_given_layers(layers)
         if (
             target_values.correct_without_bare
             and contexts.templates is not None
@@ -119,9 +119,7 @@ class ClosedFormEditor(Editor):
 
     def edited_layers(self, language_model: LanguageModel) -> list[int]:
         """The given layers, or the default ones for this depth."""
-        layers = self.layers if self.layers is not None else self.default_layers(len(language_model.blocks))
-        language_model.check_layers(layers, "layers")
-        return layers
+        return layers_of(language_model, self.layers, self.default_layers)
 
     def prepare(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Computation:
         """Find the modules of every layer and tokenise every request."""

@@ -17,10 +17,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from edit_lit import distributed
-from edit_lit.errors import ConfigError
-from edit_lit.files import default_cache_dir, write_atomically
-from edit_lit.identity import Identified, content_hash, identity_of
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.fingerprint import model_fingerprint, tokenizer_fingerprint
 from edit_lit.language_model.hooks import recorded_input
@@ -28,6 +24,10 @@ from edit_lit.language_model.module_tree import projection_shape
 from edit_lit.language_model.partial_forward import run_blocks
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.records.corpora import Corpus, HubText
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.files import default_cache_dir, write_atomically
+from edit_lit.utilities.identity import Identified, content_hash, identity_of
 
 VERSION = 1
 """Raised when what is measured changes, so that no file of an earlier measurement passes for a new one."""

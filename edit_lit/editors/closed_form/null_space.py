@@ -12,7 +12,7 @@ from torch import Tensor
 
 from edit_lit.editors.closed_form.key_covariance import RESOLUTION, Spectrum
 from edit_lit.editors.closed_form.preconditioners import Preconditioner
-from edit_lit.errors import ConfigError
+from edit_lit.utilities.errors import ConfigError
 
 
 class NullSpaceRule(ABC):

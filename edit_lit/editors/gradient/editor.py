@@ -11,20 +11,21 @@ from typing import Any
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from edit_lit import distributed
 from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import Dense, Update
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.diagnostics import listed
 from edit_lit.editors.base.editor import Computation, Editor
+from edit_lit.editors.base.layers import check_given_layers, layers_of
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
 from edit_lit.editors.gradient.training import TargetTraining
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
 from edit_lit.language_model.scoring import ScoredRow
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 
 Batches = Sequence[Sequence[ScoredRow]]
 """The rows of each batch of facts, one row a fact."""
@@ -40,8 +41,7 @@ class TrainingEditor(Editor):
     """
 
     def __init__(self, layers: list[int] | None, training: TargetTraining, schedule: Schedule) -> None:
-        if layers is not None and (not layers or layers != sorted(set(layers))):
-            raise ConfigError(f"layers is {layers}; name at least one layer, each once, in ascending order.")
+        check_given_layers(layers)
         if schedule.passes > 1:
             raise ConfigError(f"schedule.passes is {schedule.passes}; raise training.epochs instead.")
         self.layers = layers
@@ -74,9 +74,7 @@ class TrainingEditor(Editor):
 
     def edited_layers(self, language_model: LanguageModel) -> list[int]:
         """The given layers, or the default ones for this depth."""
-        layers = self.layers if self.layers is not None else self.default_layers(len(language_model.blocks))
-        language_model.check_layers(layers, "layers")
-        return layers
+        return layers_of(language_model, self.layers, self.default_layers)
 
     def prepare(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Computation:
         """Tokenise all requests in one call."""

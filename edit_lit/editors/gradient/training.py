@@ -13,12 +13,12 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit import distributed
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.scoring import ScoredRow, mean_nll
 from edit_lit.language_model.spans import AnswerRow, answer_rows
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 
 
 def teacher_forced(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest], end: bool) -> list[ScoredRow]:

@@ -14,8 +14,8 @@ from torch import Tensor
 from edit_lit.activations.hook_points import HookPoint, MLPOutput
 from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import SubjectRow
-from edit_lit.errors import ConfigError
 from edit_lit.language_model import LanguageModel
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

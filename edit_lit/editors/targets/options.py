@@ -6,8 +6,8 @@ import warnings
 from dataclasses import dataclass
 
 from edit_lit.editors.targets.norm_anchor import NormAnchor
-from edit_lit.errors import ConfigError
 from edit_lit.facts.request import SUBJECT_SLOT
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from edit_lit import distributed
 from edit_lit.activations.hook_points import BlockOutput, HookPoint
 from edit_lit.activations.shared_prefix import SharedPrefixCache
 from edit_lit.activations.token_rows import SubjectRow
@@ -21,6 +20,7 @@ from edit_lit.editors.targets.options import TargetValues
 from edit_lit.editors.targets.state import OptimizationState
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.token_batch import length_batches
+from edit_lit.utilities import distributed
 
 
 @dataclass(frozen=True)

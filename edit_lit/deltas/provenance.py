@@ -88,9 +88,12 @@ def code_hash(cls: type) -> str:
 
 
 def _source(cls: type) -> str:
-    """The text of a class's module, or of the class where it was typed into a session."""
+    """The text of a class's module; of a class that was typed into a session, what its methods were compiled to."""
+    module = inspect.getmodule(cls)
     try:
-        module = inspect.getmodule(cls)
-        return inspect.getsource(module if module is not None and hasattr(module, "__file__") else cls)
-    except (OSError, TypeError):
-        return f"{cls.__module__}.{cls.__qualname__}"
+        if module is not None and hasattr(module, "__file__"):
+            return inspect.getsource(module)
+    except OSError:
+        pass  # Its file is gone.
+    methods = [(name, item.__code__) for name, item in vars(cls).items() if inspect.isfunction(item)]
+    return repr([(name, code.co_code, code.co_consts, code.co_names) for name, code in methods])

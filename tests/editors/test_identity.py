@@ -95,6 +95,15 @@ def test_an_editor_of_ones_own_counts_with_its_own_code():
     assert inspect.getsource(inspect.getmodule(Own)) == Path(__file__).read_text()
 
 
+def test_an_editor_typed_into_a_session_counts_with_its_methods():
+    def typed(layer):
+        session = {"MEMIT": MEMIT, "__name__": "session"}
+        exec(f"class Own(MEMIT):\n    def default_layers(self, depth):\n        return [{layer}]", session)
+        return session["Own"]
+
+    assert code_hash(typed(1)) == code_hash(typed(1)) != code_hash(typed(2))
+
+
 def test_the_model_and_the_corpus_are_read_once_for_an_edit(corpus, tmp_path, monkeypatch):
     calls = []
     for module in (editor_module, key_covariance_module):

@@ -49,6 +49,7 @@ def test_they_are_measured_once(corpus, tmp_path, monkeypatch):
     again = key_covariance(corpus, tmp_path).spectra(language_model, [1])
     assert torch.equal(first[1].vectors, again[1].vectors)
     assert torch.equal(first[1].values, again[1].values)
+    assert first[1].tokens == again[1].tokens > 100
     for other in (
         lambda: key_covariance(corpus, tmp_path).spectra(tiny.llama(seed=1), [1]),
         lambda: key_covariance(corpus, tmp_path).spectra(language_model, [2]),
@@ -57,6 +58,18 @@ def test_they_are_measured_once(corpus, tmp_path, monkeypatch):
     ):
         with pytest.raises(ZeroDivisionError):
             other()
+
+
+def test_they_belong_to_a_tokenizer_but_not_to_how_it_last_padded(corpus, tmp_path, monkeypatch):
+    language_model = tiny.llama()
+    first = key_covariance(corpus, tmp_path).spectra(language_model, [1])[1]
+    begun = key_covariance(corpus, tmp_path).spectra(tiny.llama(tiny.word_tokenizer(bos=True)), [1])[1]
+    assert begun.tokens == first.tokens + len(list(TextLines(corpus).documents()))
+    monkeypatch.setattr(KeyCovariance, "_measure", lambda *_: 1 / 0)
+    language_model.tokenizer(["New York", "Oslo"], padding=True, truncation=True, max_length=1)
+    assert language_model.tokenizer.backend_tokenizer.padding
+    assert language_model.tokenizer.backend_tokenizer.truncation
+    assert key_covariance(corpus, tmp_path).spectra(language_model, [1])[1].tokens == first.tokens
 
 
 def test_a_damaged_or_foreign_file_is_replaced_with_a_warning(corpus, tmp_path):

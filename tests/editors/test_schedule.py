@@ -88,11 +88,16 @@ def test_options_out_of_their_range_are_refused(options, message):
         Schedule(**options)
 
 
-def test_a_gap_without_a_second_pass_warns_where_it_was_set():
-    with pytest.warns(UserWarning, match="stop_gap has no effect with one pass. Raise schedule.passes") as caught:
+def test_a_gap_without_a_second_pass_warns():
+    with pytest.warns(UserWarning, match="^schedule.stop_gap has no effect with one pass. Raise schedule.passes.$"):
+        Schedule(stop_gap=1.0)
+    Schedule(passes=2, stop_gap=1.0)
+
+
+def test_a_warning_is_about_the_line_that_made_the_schedule():
+    with pytest.warns(UserWarning, match="stop_gap") as caught:
         Schedule(stop_gap=1.0)
     assert caught[0].filename == __file__
-    Schedule(passes=2, stop_gap=1.0)
 
 
 def test_facts_of_one_subject_take_turns():

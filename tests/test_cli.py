@@ -24,6 +24,7 @@ from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.reports.run import Run, short_names
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.world import WorldCorpus
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -305,4 +306,6 @@ def test_the_quickstart_and_its_overlays_are_understood(overlay):
     (edit,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, KnowledgeEdit))
     named = yaml.safe_load((overlay or QUICKSTART).read_text())["edit"]["editor"]["class_path"]
     assert type(edit.editor).__name__ == named
+    covariance = getattr(edit.editor, "key_covariance", None)
+    assert covariance is None or covariance.corpus == WorldCorpus(limit=1500, seed=1)
     assert set(edit.editor.edited_layers(cli.model.language_model)) <= {1, 2, 3}

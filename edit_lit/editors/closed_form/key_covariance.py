@@ -8,7 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -71,20 +71,26 @@ class KeyCovariance(Identified):
     model's weights, the corpus's text and ``max_tokens``, and by nothing else.
 
     Args:
-        corpus: The text.
+        corpus: The text; ``HubText`` as it is, the Wikipedia of the published results, if not given.
         max_tokens: A longer document is cut here.
         batch_tokens: Tokens in a batch, padding included.
         cache_dir: Where the files are kept; a folder for the user's caches if not given.
     """
 
-    corpus: Corpus = field(default_factory=HubText)
+    # Not HubText() itself: a config that names another corpus would inherit what the two have in common, the limit.
+    corpus: Corpus | None = None
     max_tokens: int = 1024
     batch_tokens: int = 8192
     cache_dir: str | None = None
 
+    @property
+    def text(self) -> Corpus:
+        """The given corpus, or the default one."""
+        return self.corpus if self.corpus is not None else HubText()
+
     def identity(self) -> list[str | int]:
         """Text, cut, and the version of what is measured; where it is kept and in what batches changes nothing."""
-        return [self.corpus.identity(), self.max_tokens, VERSION]
+        return [self.text.identity(), self.max_tokens, VERSION]
 
     def spectra(
         self, language_model: LanguageModel, layers: Sequence[int], key: str | None = None
@@ -119,7 +125,7 @@ class KeyCovariance(Identified):
         return content_hash(model_fingerprint(model), tokenizer_fingerprint(tokenizer), identity_of(self))
 
     def _rows(self, language_model: LanguageModel) -> list[list[int]]:
-        texts = list(self.corpus.documents())
+        texts = list(self.text.documents())
         if not texts:
             raise ConfigError(
                 "the corpus of the second moments yields no text. Name another one in key_covariance.corpus."

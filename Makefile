@@ -48,7 +48,7 @@ test-plain: $(READY)  ## Run the tests on two threads and the plainest code path
 test-slow: $(READY)  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow
 
-mutation: $(READY)  ## Change the mathematics a little, hundreds of times, and list what no test notices. Takes 10 minutes.
+mutation: $(READY)  ## Change the mathematics a little, hundreds of times, and list what no test notices. Takes a quarter of an hour.
 	rm -rf mutants
 	$(BIN)/python -m mutmut run --max-children 1
 	$(BIN)/python -m mutmut results

@@ -41,7 +41,7 @@ test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest
 
 # MKL, ATen and oneDNN each choose kernels by the CPU; this takes the ones that every CPU has.
-# Threads that wait by spinning take fifty times as long where another process wants the cores.
+# Threads that wait by spinning take far longer where another process wants the cores.
 test-plain: $(READY)  ## Run the tests on two threads and the plainest code path: no result may hang on either.
 	OMP_WAIT_POLICY=passive TEST_THREADS=2 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest
 

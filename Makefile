@@ -46,14 +46,14 @@ test: $(READY)  ## Run the tests.
 	$(BIN)/python -m pytest
 
 # MKL, ATen and oneDNN each choose kernels by the CPU; this takes the ones that every CPU has.
-# Threads that wait by spinning take fifty times as long where another process wants the cores.
+# Threads that wait by spinning take far longer where another process wants the cores.
 test-plain: $(READY)  ## Run the tests on two threads and the plainest code path: no result may hang on either.
 	OMP_WAIT_POLICY=passive TEST_THREADS=2 MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 $(BIN)/python -m pytest
 
 test-slow: $(READY)  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow
 
-mutation: $(READY)  ## Change the mathematics a little, hundreds of times, and list what no test notices. Takes 10 minutes.
+mutation: $(READY)  ## Change the mathematics a little, hundreds of times, and list what no test notices. Takes a quarter of an hour.
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,mutation]'
 	rm -rf mutants
 	$(BIN)/python -m mutmut run --max-children 1

@@ -16,9 +16,9 @@ from edit_lit.language_model import LanguageModel
 class ModelStates:
     """Goes back to the edited or the unedited model for the length of a ``with`` block, and returns bit for bit.
 
-    Made right after the edit and before the first training step. It remembers, on the CPU, the edited weights and
-    those that train; while it goes back, the weights as they are now wait on the CPU too. There is never a second
-    copy on the accelerator. What is changed inside a block is lost at its end.
+    Made right after the edit and before the first training step. It remembers the weights that train, as the Delta does
+    those that it changed, on the CPU; while it goes back, the weights as they are now wait on the CPU too. There is
+    never a second copy on the accelerator. What is changed inside a block is lost at its end.
 
     Args:
         language_model: The model, with the Delta applied and the parameters that will train marked so.
@@ -28,11 +28,8 @@ class ModelStates:
     def __init__(self, language_model: LanguageModel, delta: Delta | None = None) -> None:
         self.language_model = language_model
         self.delta = delta
-        written = {language_model.parameter(name) for name in delta.updates} if delta is not None else set()
         self._edited = {
-            parameter: on_cpu(parameter)
-            for parameter in language_model.model.parameters()
-            if parameter.requires_grad or parameter in written
+            parameter: on_cpu(parameter) for parameter in language_model.model.parameters() if parameter.requires_grad
         }
 
     @contextmanager

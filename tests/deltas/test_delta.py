@@ -202,6 +202,28 @@ def test_norms_and_merge_agree_with_dense_matrices():
         first.merge(made(model="another"))
 
 
+def test_a_merged_delta_says_where_both_come_from():
+    first, second = provenance(), replace(provenance(seed=1), editor="Other", layers=(0, 2), code="c", options={"r": 2})
+    merged = Delta(made().parts, first).merge(Delta([Note(torch.ones(1), "a")], second))
+    assert [part.kind for part in merged.parts] == ["weight", "note"]
+    found = merged.provenance
+    assert found.editor == "Editor+Other"
+    assert found.options == {"parts": [{"layers": [1]}, {"r": 2}]}
+    assert (found.model, found.tokenizer, found.layers) == ("m", "t", (0, 1, 2))
+    other_way = Delta([], second).merge(Delta([], first)).provenance
+    assert found.requests != other_way.requests
+    assert found.code not in (first.code, second.code, other_way.code)
+
+
+def test_updates_of_different_weights_stand_side_by_side():
+    other = NAME.replace("layers.1", "layers.2")
+    there = Delta([WeightPart({other: made(seed=1).updates[NAME]})], provenance())
+    merged = made().merge(there)
+    assert [part.kind for part in merged.parts] == ["weight"]
+    assert torch.equal(merged.updates[NAME].left, made().updates[NAME].left)
+    assert torch.equal(merged.updates[other].left, made(seed=1).updates[NAME].left)
+
+
 def test_another_models_delta_is_refused_before_anything_changes():
     with pytest.raises(ValueError, match="no parameter model.layers"):
         made().apply(tiny.gpt2())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import shutil
 from pathlib import Path
@@ -93,6 +94,16 @@ def test_an_editor_of_ones_own_counts_with_its_own_code():
 
     assert code_hash(Own) != code_hash(MEMIT)
     assert inspect.getsource(inspect.getmodule(Own)) == Path(__file__).read_text()
+
+
+def test_an_editors_file_counts_whole(tmp_path, monkeypatch):
+    def in_file(name, constant):
+        text = f"from edit_lit.editors import MEMIT\n\nLEFT = {constant}\n\n\nclass Own(MEMIT):\n    pass\n"
+        (tmp_path / f"{name}.py").write_text(text)
+        return importlib.import_module(name).Own
+
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert code_hash(in_file("own_a", 1)) == code_hash(in_file("own_b", 1)) != code_hash(in_file("own_c", 2))
 
 
 def test_an_editor_typed_into_a_session_counts_with_its_methods():

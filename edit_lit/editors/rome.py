@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from torch import Tensor
 
@@ -83,6 +83,11 @@ class ROME(ClosedFormEditor):
     def batches(self, requests: Sequence[EditRequest]) -> list[list[EditRequest]]:
         """Every request by itself, paraphrases too."""
         return [[request] for batch in super().batches(requests) for request in batch]
+
+    @property
+    def ignored_options(self) -> Collection[str]:
+        """The key covariance, where it is not used; its corpus is then not read."""
+        return () if self.use_moments else ("key_covariance", "ridge")
 
     def preconditioner(self, spectrum: Spectrum) -> InverseCovariance:
         """C⁻¹; its scale cancels."""

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from typing import Any
 
 
@@ -36,13 +37,18 @@ def identity_of(value: Any) -> Any:
     return {"class": class_name(type(value)), **options_of(value)}
 
 
-def options_of(thing: object) -> dict[str, Any]:
-    """The identities of an object's constructor arguments, by name."""
+def options_of(thing: object, ignored: Collection[str] = ()) -> dict[str, Any]:
+    """The identities of an object's constructor arguments, by name.
+
+    Args:
+        thing: The object.
+        ignored: Arguments that make no difference as the others are; they are left out, and not looked at.
+    """
     if dataclasses.is_dataclass(thing):
         names = [field.name for field in dataclasses.fields(thing) if field.init]
     else:
         names = [name for name in inspect.signature(type(thing).__init__).parameters if name != "self"]
-    return {name: identity_of(getattr(thing, name)) for name in names}
+    return {name: identity_of(getattr(thing, name)) for name in names if name not in ignored}
 
 
 def class_name(cls: type) -> str:

@@ -12,12 +12,13 @@ import tiny
 from tokenizers import processors
 
 import edit_lit.deltas.provenance as provenance_module
+from edit_lit.activations import Contexts
 from edit_lit.deltas import DeltaCache
 from edit_lit.deltas.provenance import code_hash
-from edit_lit.editors import MEMIT, KeyCovariance, Schedule
+from edit_lit.editors import MEMIT, ROME, KeyCovariance, Schedule, TargetValues
 from edit_lit.editors.base import editor as editor_module
 from edit_lit.editors.closed_form import key_covariance as key_covariance_module
-from edit_lit.records import TextLines
+from edit_lit.records import Corpus, TextLines
 from edit_lit.utilities.identity import Identified, content_hash, identity_of
 
 
@@ -132,6 +133,20 @@ def test_the_model_and_the_corpus_are_read_once_for_an_edit(corpus, tmp_path, mo
     second = editor.edit(tiny.llama(), tiny.requests(), cache)
     assert sorted(calls) == ["corpus", "model"]
     assert first.hash() == second.hash()
+
+
+def test_a_corpus_that_makes_no_difference_is_not_read():
+    class Unread(Corpus):
+        def documents(self):
+            raise AssertionError("the corpus is read")
+
+    options = {"target_values": TargetValues(steps=3), "contexts": Contexts(templates=[])}
+    editor = ROME([1], use_moments=False, key_covariance=KeyCovariance(Unread()), **options)
+    other = ROME([1], use_moments=False, key_covariance=KeyCovariance(Unread(), max_tokens=5), **options)
+    delta = editor.edit(tiny.llama(), tiny.requests(1))
+    assert other.provenance(tiny.llama(), tiny.requests(1)).key == delta.provenance.key
+    with pytest.raises(AssertionError, match="the corpus is read"):
+        ROME([1], key_covariance=KeyCovariance(Unread()), **options).provenance(tiny.llama(), tiny.requests(1))
 
 
 def test_key_covariances_are_found_by_either_way_to_their_key(corpus, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -31,6 +31,11 @@ class Editor(ABC):
 
     kinds: ClassVar[tuple[type[Part], ...]] = (WeightPart,)
     """The kinds of part that this editor's Deltas hold."""
+
+    @property
+    def ignored_options(self) -> Collection[str]:
+        """Options that make no difference as the others are, so that a Delta does not depend on them."""
+        return ()
 
     @abstractmethod
     def edited_layers(self, language_model: LanguageModel) -> list[int]:
@@ -93,7 +98,7 @@ class Editor(ABC):
         """What identifies the Delta that :meth:`edit` would return."""
         return Provenance(
             editor=class_name(type(self)),
-            options=options_of(self),
+            options=options_of(self, self.ignored_options),
             model=model_fingerprint(language_model.model),
             tokenizer=tokenizer_fingerprint(language_model.tokenizer),
             requests=requests_hash(requests),

@@ -90,7 +90,7 @@ class ClosedFormEditor(Editor):
 
     @abstractmethod
     def preconditioner(self, spectrum: Spectrum) -> Preconditioner:
-        """The preconditioner A of a layer, before anything is committed."""
+        """The preconditioner A of a layer, before any keys are accumulated."""
 
     def preconditioners(
         self, language_model: LanguageModel, layers: Sequence[int], provenance: Provenance

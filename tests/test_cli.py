@@ -302,7 +302,9 @@ OVERLAYS = sorted((CONFIGS / "world").glob("*.yaml"))
 def test_the_quickstart_and_its_overlays_are_understood(overlay):
     paths = [QUICKSTART, overlay] if overlay else [QUICKSTART]
     arguments = [word for path in paths for word in ("--config", str(path))]
-    cli = EditCLI(FineTuner, EditDataModule, args=arguments, run=False, auto_configure_optimizers=False)
+    cli = EditCLI(
+        FineTuner, EditDataModule, args=arguments, run=False, seed_everything_default=0, auto_configure_optimizers=False
+    )
     (edit,) = (callback for callback in cli.trainer.callbacks if isinstance(callback, KnowledgeEdit))
     named = yaml.safe_load((overlay or QUICKSTART).read_text())["edit"]["editor"]["class_path"]
     assert type(edit.editor).__name__ == named

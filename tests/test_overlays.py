@@ -199,5 +199,12 @@ def test_the_real_facts_recipe_is_understood(place, monkeypatch, name):
             (place / link).symlink_to(place / target)
     (place / "data/blank/statements.txt").write_text("A lies in x.")
     path = str(CONFIGS / f"real_facts/{name}.yaml")
-    cli = EditCLI(FineTuner, EditDataModule, args=["--config", path], run=False, auto_configure_optimizers=False)
+    cli = EditCLI(
+        FineTuner,
+        EditDataModule,
+        args=["--config", path],
+        run=False,
+        seed_everything_default=0,
+        auto_configure_optimizers=False,
+    )
     assert isinstance(cli.model, FineTuner)

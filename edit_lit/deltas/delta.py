@@ -71,8 +71,7 @@ class Delta:
             ConfigError: If this object was not applied, or the edited weights have changed since, by fine-tuning or
                 by another Delta; nothing is changed then.
         """
-        if not self._applied:
-            raise ConfigError("this Delta is not applied, so there is nothing to revert. Call apply first.")
+        self._check_applied()
         for part in self.parts:
             part.check_unchanged(language_model)
         for part in reversed(self.parts):
@@ -85,7 +84,11 @@ class Delta:
 
         Weights that the edit changed are as they were before it; all others are as they are now. For the whole
         unedited model after training see :class:`~edit_lit.deltas.model_states.ModelStates`.
+
+        Raises:
+            ConfigError: If this object was not applied.
         """
+        self._check_applied()
         with ExitStack() as stack:
             for part in reversed(self.parts):
                 stack.enter_context(part.suspended(language_model))
@@ -163,6 +166,10 @@ class Delta:
         except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
             raise ConfigError(f"{path} holds no complete Delta ({error}). Remove it and edit again.") from error
         return cls(parts, provenance)
+
+    def _check_applied(self) -> None:
+        if not self._applied:
+            raise ConfigError("this Delta is not applied, so there is nothing to revert. Call apply first.")
 
     def _weight_parts(self) -> list[WeightPart]:
         return [part for part in self.parts if isinstance(part, WeightPart)]

@@ -11,6 +11,7 @@ from torch import nn
 from edit_lit.deltas.delta import Delta
 from edit_lit.deltas.swap import on_cpu, swapped
 from edit_lit.language_model import LanguageModel
+from edit_lit.utilities.errors import ConfigError
 
 
 class ModelStates:
@@ -23,9 +24,14 @@ class ModelStates:
     Args:
         language_model: The model, with the Delta applied and the parameters that will train marked so.
         delta: The applied Delta; none if the run edits nothing.
+
+    Raises:
+        ConfigError: If the Delta is not applied, so that the model is not the edited one.
     """
 
     def __init__(self, language_model: LanguageModel, delta: Delta | None = None) -> None:
+        if delta is not None and not delta.applied:
+            raise ConfigError("this Delta is not applied, so the model is not edited. Call apply first.")
         self.language_model = language_model
         self.delta = delta
         self._edited = {
@@ -55,8 +61,10 @@ class ModelStates:
 def _without_adapters(model: nn.Module) -> Iterator[None]:
     """The base model, if an adapter is around it; which parameters train stays as it is."""
     flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
-        yield
-    # peft takes the mark off the parameters of an adapter that it switches off.
-    for parameter, flag in flags.items():
-        parameter.requires_grad_(flag)
+    try:
+        with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
+            yield
+    finally:
+        # peft takes the mark off the parameters of an adapter that it switches off.
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)

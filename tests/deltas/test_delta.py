@@ -52,6 +52,8 @@ def test_it_cannot_be_applied_twice_or_reverted_unapplied():
     language_model, delta = tiny.llama(), made()
     with pytest.raises(ValueError, match="not applied"):
         delta.revert(language_model)
+    with pytest.raises(ValueError, match="not applied"), delta.suspended(language_model):
+        pass
     delta.apply(language_model)
     with pytest.raises(ValueError, match="applied already"):
         delta.apply(language_model)

@@ -73,6 +73,23 @@ def test_each_state_is_what_the_model_was_and_the_tuned_one_comes_back(made_mode
     assert delta.applied
 
 
+def test_an_edit_that_is_not_in_the_model_is_refused():
+    language_model = tiny.llama()
+    delta = FTM([2], TargetTraining(epochs=1)).edit(language_model, tiny.requests(1))
+    with pytest.raises(ValueError, match="not applied, so the model is not edited"):
+        ModelStates(language_model, delta)
+
+
+def test_an_error_inside_a_state_leaves_the_marks_of_a_frozen_adapter():
+    language_model = tiny.llama()
+    LoRA(r=2).apply(language_model, [])
+    frozen = next(parameter for parameter in language_model.model.parameters() if parameter.requires_grad)
+    frozen.requires_grad_(False)
+    with pytest.raises(ZeroDivisionError), ModelStates(language_model).edited():
+        raise ZeroDivisionError
+    assert not frozen.requires_grad
+
+
 def test_a_run_without_an_edit_has_two_equal_states():
     language_model = tiny.llama()
     before = logits(language_model)

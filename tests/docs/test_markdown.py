@@ -53,7 +53,9 @@ class ParsedOnly(EditCLI):
 
 
 def parsed(arguments):
-    return ParsedOnly(FineTuner, EditDataModule, args=arguments, run=False, auto_configure_optimizers=False).config
+    return ParsedOnly(
+        FineTuner, EditDataModule, args=arguments, run=False, seed_everything_default=0, auto_configure_optimizers=False
+    ).config
 
 
 @pytest.fixture(scope="module")

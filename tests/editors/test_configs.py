@@ -28,7 +28,9 @@ class ParsedOnly(EditCLI):
 
 def parsed(*paths):
     arguments = [part for path in (CONFIGS / "quickstart.yaml", *paths) for part in ("--config", str(path))]
-    cli = ParsedOnly(FineTuner, EditDataModule, args=arguments, run=False, auto_configure_optimizers=False)
+    cli = ParsedOnly(
+        FineTuner, EditDataModule, args=arguments, run=False, seed_everything_default=0, auto_configure_optimizers=False
+    )
     return cli.config
 
 

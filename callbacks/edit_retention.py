@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -16,6 +15,7 @@ from edit_lit.fine_tuner import FineTuner, as_fine_tuner
 from edit_lit.measures.curve import Point
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.retention import ProbeSteps, Retention
+from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 
@@ -83,7 +83,7 @@ class EditRetentionCallback(L.Callback):
             edited=requests if edits else (),
             unedited=() if edits else requests,
             intrinsic=intrinsic,
-            folder=Path(trainer.log_dir or trainer.default_root_dir),
+            folder=run_folder(trainer),
             every_n_steps=self.every_n_steps,
             early=self.early,
             batch_tokens=self.batch_tokens,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import lightning as L
 
@@ -15,6 +14,7 @@ from edit_lit.editors.base.editor import Editor
 from edit_lit.facts.request import EditRequest
 from edit_lit.fine_tuner import as_fine_tuner
 from edit_lit.language_model import LanguageModel
+from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 
@@ -57,9 +57,11 @@ class KnowledgeEdit(L.Callback):
         language_model = fine_tuner.language_model.to(trainer.strategy.root_device)
         self._made = delta = self.delta_for(language_model, requests)
         fine_tuner.take_edit(delta)
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        if stage == "fit":
+            folder = run_folder(trainer)
+            if distributed.rank() == 0:
+                delta.save(folder / "edits" / "delta.safetensors")
         if distributed.rank() == 0:
-            delta.save(folder / "edits" / "delta.safetensors")
             report_diagnostics(delta, language_model, len(requests))
 
     def delta_for(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:

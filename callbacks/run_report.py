@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from pathlib import Path
 from typing import Literal
 
 import lightning as L
@@ -18,6 +17,7 @@ from edit_lit.reports.figure import decay_figure
 from edit_lit.reports.report import report_run
 from edit_lit.reports.run import Run
 from edit_lit.reports.table import HEADER, Row, run_table
+from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
 
 
@@ -36,7 +36,7 @@ class RunReport(L.Callback):
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Read the run back from its records and report it."""
-        folder = Path(trainer.log_dir or trainer.default_root_dir)
+        folder = run_folder(trainer)
         if distributed.rank() > 0 or not (folder / FOLDER).exists():
             return
         for logger in trainer.loggers:

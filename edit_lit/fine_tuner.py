@@ -22,6 +22,7 @@ from edit_lit.deltas import Delta
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.scoring import token_hits, token_nll
 from edit_lit.language_model.token_batch import TokenBatch
+from edit_lit.run_folder import run_folder
 from edit_lit.tasks.task import IGNORED, Task
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
 from edit_lit.utilities import distributed
@@ -259,7 +260,7 @@ class FineTuner(L.LightningModule):
     def on_fit_end(self) -> None:
         """Export the model, if asked to."""
         if self.export:
-            self.save_pretrained(Path(self.trainer.log_dir or self.trainer.default_root_dir) / "model")
+            self.save_pretrained(run_folder(self.trainer) / "model")
 
     @rank_zero_only
     def save_pretrained(self, folder: Path) -> None:

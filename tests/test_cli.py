@@ -15,7 +15,8 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from transformers import AutoModelForCausalLM
 
 from callbacks import KnowledgeEdit
-from edit_lit.cli import EditCLI, main
+from edit_lit.cli import main
+from edit_lit.cli.lightning_cli import EditCLI
 from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import Delta
 from edit_lit.fine_tuner import FineTuner
@@ -109,6 +110,23 @@ def test_fit_leaves_everything_in_one_folder(config, tmp_path, capsys):
     assert set(load_file(folder / "edits" / "delta.safetensors")) == {
         f"0.weight|model.layers.{layer}.mlp.down_proj.weight|{side}" for layer in (1, 2) for side in ("left", "right")
     }
+
+
+@pytest.mark.parametrize("named", ["false", "elsewhere"])
+def test_the_runs_folder_is_its_own_whatever_the_loggers(named, config, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    elsewhere = json.dumps({"class_path": "CSVLogger", "init_args": {"save_dir": str(tmp_path / "elsewhere")}})
+    before = set(tmp_path.iterdir())
+    main(["fit", "--config", str(config), "--trainer.logger", elsewhere if named == "elsewhere" else named])
+    folder = tmp_path / "runs" / "tiny" / "version_0"
+    run = Run.read(folder)
+    assert [step for step, _ in run.downstream["val_loss"]] == [3]
+    assert {"config.yaml", "metrics.csv", "edits", "retention.parquet", "report"} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert len(list(folder.glob("events*"))) == (named == "elsewhere")
+    assert set(tmp_path.iterdir()) - before <= {tmp_path / "runs", tmp_path / "elsewhere"}
+    assert len(list((tmp_path / "elsewhere").rglob("metrics.csv"))) == (named == "elsewhere")
 
 
 # The repeated run has a folder of its own.
@@ -269,7 +287,7 @@ def test_a_bug_keeps_its_traceback_and_a_mistake_behind_a_wrapper_does_not(monke
     def broken(*_):
         raise ValueError("a bug")
 
-    monkeypatch.setattr("edit_lit.cli.report", broken)
+    monkeypatch.setattr("edit_lit.cli.verbs.report", broken)
     with pytest.raises(ValueError, match="a bug"):
         main(["report", "runs"])
 
@@ -279,7 +297,7 @@ def test_a_bug_keeps_its_traceback_and_a_mistake_behind_a_wrapper_does_not(monke
         except ConfigError as error:
             raise TypeError("in a wrapper") from error
 
-    monkeypatch.setattr("edit_lit.cli.report", wrapped)
+    monkeypatch.setattr("edit_lit.cli.verbs.report", wrapped)
     with pytest.raises(SystemExit, match="error: size is 0"):
         main(["report", "runs"])
 
@@ -289,7 +307,7 @@ def test_a_bug_keeps_its_traceback_and_a_mistake_behind_a_wrapper_does_not(monke
         except ConfigError:
             return {}["a bug"]
 
-    monkeypatch.setattr("edit_lit.cli.report", bug_behind_a_mistake)
+    monkeypatch.setattr("edit_lit.cli.verbs.report", bug_behind_a_mistake)
     with pytest.raises(KeyError, match="a bug"):
         main(["report", "runs"])
 

@@ -15,7 +15,8 @@ import yaml
 from facts.fact_samples import KNOW_EDIT, KNOWN, MQUAKE, OWN, RIPPLE, ROME, ZSRE
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from edit_lit.cli import EditCLI, main
+from edit_lit.cli import main
+from edit_lit.cli.lightning_cli import EditCLI
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.outcome_files import FOLDER, read_probes

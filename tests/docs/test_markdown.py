@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edit_lit.cli import EditCLI, main
+from edit_lit.cli import main
+from edit_lit.cli.lightning_cli import EditCLI
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.records import HubText

@@ -11,7 +11,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import edit_lit.editors as editors
-from edit_lit.cli import EditCLI
+from edit_lit.cli.lightning_cli import EditCLI
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.records import HubText

@@ -125,7 +125,7 @@ def test_the_runs_folder_is_its_own_whatever_the_loggers(named, config, tmp_path
         path.name for path in folder.iterdir()
     }
     assert len(list(folder.glob("events*"))) == (named == "elsewhere")
-    assert set(tmp_path.iterdir()) - before <= {tmp_path / "runs", tmp_path / "elsewhere"}
+    assert set(tmp_path.iterdir()) - before <= {tmp_path / name for name in ("runs", "elsewhere", "cache")}
     assert len(list((tmp_path / "elsewhere").rglob("metrics.csv"))) == (named == "elsewhere")
 
 

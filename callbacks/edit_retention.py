@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -10,11 +12,13 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
 from edit_lit.data_module import EditDataModule
+from edit_lit.deltas import ModelStates
 from edit_lit.facts.request import EditRequest
 from edit_lit.fine_tuner import FineTuner, as_fine_tuner
 from edit_lit.measures.curve import Point
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.retention import ProbeSteps, Retention
+from edit_lit.measures.scores import Rule
 from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
@@ -61,29 +65,45 @@ class EditRetentionCallback(L.Callback):
         self.early = early
         self.batch_tokens = batch_tokens
         self.retention: Retention | None = None
+        self._fit: tuple[L.Trainer, FineTuner, object, Path] | None = None
+        self._checkpoint: str | Path | None = None
         self._earlier: dict[int, Point] = {}
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Ask the unedited model; the module applies the edit behind the callbacks' ``setup``."""
-        if stage != "fit" or self.retention is not None:
+        """Ask the unedited model; the module applies the edit behind the callbacks' ``setup``.
+
+        A trainer that fits the same module again goes on with its curve. Any other fit has a curve and records of its
+        own.
+
+        Raises:
+            ConfigError: If the unedited model's answers are not numbers.
+        """
+        if stage != "fit":
             return
         fine_tuner = as_fine_tuner(pl_module)
-        self.retention = self._retention(trainer, fine_tuner)
-        if fine_tuner.configured and not fine_tuner.edit_pending:
-            log.warning("the model has been edited or tuned already, so what it knew before that is not recorded")
-        else:
-            fine_tuner.language_model.to(trainer.strategy.root_device)
+        fit = (trainer, fine_tuner, getattr(trainer, "datamodule", None), run_folder(trainer))
+        if self.retention is not None and fit == self._fit:
+            return
+        self._fit, delta = fit, fine_tuner.delta
+        self.retention = self._retention(fine_tuner, *fit[2:])
+        fine_tuner.language_model.to(trainer.strategy.root_device)
+        if not fine_tuner.configured or fine_tuner.edit_pending:
             self.retention.before_edit()
+        elif not fine_tuner.trained and (delta is None or delta.applied):
+            with ModelStates(fine_tuner.language_model, delta).unedited():
+                self.retention.before_edit()
+        else:
+            log.warning("the model has been edited or tuned already, so what it knew before that is not recorded")
 
-    def _retention(self, trainer: L.Trainer, fine_tuner: FineTuner) -> Retention:
-        requests, intrinsic = _facts(trainer)
+    def _retention(self, fine_tuner: FineTuner, data: object, folder: Path) -> Retention:
+        requests, intrinsic = _facts(data)
         edits = fine_tuner.delta is not None
         return Retention(
             fine_tuner.language_model,
             edited=requests if edits else (),
             unedited=() if edits else requests,
             intrinsic=intrinsic,
-            folder=run_folder(trainer),
+            folder=folder,
             every_n_steps=self.every_n_steps,
             early=self.early,
             batch_tokens=self.batch_tokens,
@@ -116,8 +136,11 @@ class EditRetentionCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Probe if one is due; gradient accumulation calls this several times for each optimizer step."""
-        if self._started.is_due(trainer.global_step):
-            self._probe(trainer)
+        step = trainer.global_step
+        # Where the end is known beforehand, the last step is probed here, so that monitors still find it.
+        last = 0 < trainer.estimated_stepping_batches <= step
+        if self._started.is_due(step, last):
+            self._probe(trainer, last)
             self._to_monitors(pl_module)
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -130,42 +153,54 @@ class EditRetentionCallback(L.Callback):
         self._to_monitors(pl_module)
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Probe the last step; later hooks find the model already moved off its device."""
+        """Probe the last step of a fit that was stopped; later hooks find the model already moved off its device."""
         if self._started.is_due(trainer.global_step, last=True):
-            self._probe(trainer)
+            self._probe(trainer, last=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Baseline and position of the curve, as primitives and tensors."""
+        """The curve so far and what it is measured against, as primitives and tensors."""
         return self.retention.state_dict() if self.retention is not None else {}
+
+    def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Note where the checkpoint is, for the records of the run are beside it; Lightning calls this first."""
+        self._checkpoint = trainer.ckpt_path
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the curve where a checkpoint left it.
 
         Raises:
-            ConfigError: If the checkpoint's curve is of other facts than those of this run.
+            ConfigError: If the checkpoint's curve is of other facts than those of this run, or the run's folder holds
+                the records of another one.
         """
         # A validation of a checkpoint has no curve.
-        if self.retention is not None:
-            self._earlier = self.retention.load_state_dict(state_dict)
+        if self.retention is not None and state_dict:
+            self._earlier = self.retention.load_state_dict(state_dict, self._checkpoint)
 
     @property
     def _started(self) -> Retention:
         assert self.retention is not None
         return self.retention
 
-    def _probe(self, trainer: L.Trainer) -> None:
-        _to_loggers(trainer, self._started.probe(trainer.global_step), trainer.global_step)
+    def _probe(self, trainer: L.Trainer, last: bool = False) -> None:
+        _to_loggers(trainer, self._started.probe(trainer.global_step, last), trainer.global_step)
 
     def _to_monitors(self, pl_module: L.LightningModule) -> None:
+        retention = self._started
+        # What has no score any more, as after a divergence, is NaN: monitors stop there, where they fail if it is gone.
+        scores = {tag: math.nan for point in retention.points.values() for tag in point} | retention.latest
         # The loggers have the point under its own step already. All processes measured the same, so that the largest
         # value is the value itself, where a mean would round.
-        pl_module.log_dict(self._started.latest, logger=False, reduce_fx="max", sync_dist=True, batch_size=1)
+        options: dict[str, Any] = {"logger": False, "reduce_fx": "max", "sync_dist": True, "batch_size": 1}
+        pl_module.log_dict(scores, **options)
+        pool = Pool.EDITED if Pool.EDITED in retention.probes else Pool.UNEDITED
+        main = f"retention/{pool}/{Rule.EXACT}"
+        if main in scores:
+            pl_module.log("retention", scores[main], prog_bar=True, **options)
 
 
-def _facts(trainer: L.Trainer) -> tuple[list[EditRequest], list[EditRequest]]:
+def _facts(data: object) -> tuple[list[EditRequest], list[EditRequest]]:
     """The facts to edit and those to leave alone; none without the data module that knows them."""
-    datamodule = getattr(trainer, "datamodule", None)
-    return (datamodule.requests, datamodule.intrinsic_requests) if isinstance(datamodule, EditDataModule) else ([], [])
+    return (data.requests, data.intrinsic_requests) if isinstance(data, EditDataModule) else ([], [])
 
 
 def _to_loggers(trainer: L.Trainer, point: Point, step: int) -> None:

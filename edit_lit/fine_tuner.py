@@ -48,6 +48,7 @@ class FineTuner(L.LightningModule):
 
     Attributes:
         configured: Whether the model has been prepared for training, and perhaps trained.
+        trained: Whether a training has begun, so that the weights may no longer be those it starts from.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class FineTuner(L.LightningModule):
         self.export = export
         self.merge_adapter = merge_adapter
         self.configured = False
+        self.trained = False
         self._delta: Delta | None = None
         self._edited = False
         self._task: Task | None = None
@@ -253,6 +255,7 @@ class FineTuner(L.LightningModule):
 
     def on_train_start(self) -> None:
         """Go on with the random numbers, such as dropout's, where the resumed run stopped."""
+        self.trained = True
         if self._resumed_random_state is not None:
             _set_random_state(self._resumed_random_state, self.device)
             self._resumed_random_state = None

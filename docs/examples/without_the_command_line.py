@@ -15,9 +15,9 @@ from edit_lit.activations import Contexts
 from edit_lit.editors import MEMIT, KeyCovariance, TargetValues
 from edit_lit.facts.request import subjects_of
 from edit_lit.language_model.token_batch import TokenBatch
-from edit_lit.measures.outcomes import Kind, Pool
+from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.retention import Retention
-from edit_lit.measures.scores import Rule, edit_scores, half_life, wilson_interval
+from edit_lit.measures.scores import Rule, edit_scores, half_life, made_right, wilson_interval
 from edit_lit.tasks.task import IGNORED
 from edit_lit.tuning import FullTuning
 from edit_lit.tuning.tuning import describe_trainable
@@ -104,13 +104,13 @@ for step in range(1, STEPS + 1):
 # %% [markdown]
 # ## The curve
 #
-# Retention is the share of the successes at step 0, the baseline, that still succeed. With a `folder`, `Retention` also
-# writes every raw outcome to disk.
+# Retention is the share of the facts made right by the edit, as asked at step 0, the baseline, that still are. With a
+# `folder`, `Retention` also writes every raw outcome to disk.
 
 # %%
 steps = list(retention.points)
 curves = {pool: [retention.points[step][f"retention/{pool}/exact"] for step in steps] for pool in retention.probes}
-successes = int(retention.baseline[Pool.EDITED].of_kind(Kind.REWRITE).exact[:, 0].sum())
+successes, _ = made_right(unedited[Pool.EDITED], retention.baseline[Pool.EDITED], Rule.EXACT)
 low, high = wilson_interval(round(curves[Pool.EDITED][-1] * successes), successes)
 print(f"retention after {STEPS} steps: {curves[Pool.EDITED][-1]:.1%} [{low:.1%}, {high:.1%}] of {successes} edits")
 print(f"half-life: {half_life(steps, curves[Pool.EDITED]) or f'beyond step {STEPS}'}")

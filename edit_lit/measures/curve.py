@@ -16,30 +16,41 @@ Point = dict[str, float]
 BINARY_RULES = (Rule.PROB, Rule.EXACT, Rule.FIRST)
 
 
-def curve_point(baseline: Mapping[Pool, Outcomes], now: Mapping[Pool, Outcomes]) -> Point:
+def curve_point(
+    baseline: Mapping[Pool, Outcomes], now: Mapping[Pool, Outcomes], before: Mapping[Pool, Outcomes] | None = None
+) -> Point:
     """All scores of one probe, by their tags.
+
+    A pool with an answer that is not a number has no scores, but the count of such answers, as
+    ``probe/edited/not_a_number``.
 
     Args:
         baseline: Outcomes right before the first training step, by pool.
         now: Outcomes at this step, by pool.
+        before: Outcomes of the unedited model, by pool, if they are known. Retention of the edited facts is then that
+            of those which the edit made right.
     """
     point: Point = {}
     for pool, outcomes in now.items():
-        for rule in BINARY_RULES:
-            point[f"retention/{pool}/{rule}"] = transition_counts(baseline[pool], outcomes, rule).retention
-    if Pool.EDITED in now:
-        point |= _edited_point(baseline[Pool.EDITED], now[Pool.EDITED])
+        broken = int(outcomes.not_a_number().sum())
+        if broken:
+            point[f"probe/{pool}/not_a_number"] = broken
+        else:
+            known = (before or {}).get(pool) if pool is Pool.EDITED else None
+            point |= _scores(pool, baseline[pool], outcomes, known)
     # A rule that applies to no fact (no alternatives, or no success to retain) gives NaN: nothing to plot.
     return {tag: value for tag, value in point.items() if value == value}
 
 
-def _edited_point(baseline: Outcomes, now: Outcomes) -> Point:
-    point = {"edit/target_prob": target_probability(now), "edit/margin": margin(now)}
+def _scores(pool: Pool, baseline: Outcomes, now: Outcomes, before: Outcomes | None) -> Point:
+    counts = {rule: transition_counts(baseline, now, rule, before=before) for rule in BINARY_RULES}
+    point = {f"retention/{pool}/{rule}": of_rule.retention for rule, of_rule in counts.items()}
+    if pool is not Pool.EDITED:
+        return point
+    point |= {"edit/target_prob": target_probability(now), "edit/margin": margin(now)}
     for rule in Rule:
         point |= {f"edit/{name}/{rule}": value for name, value in edit_scores(now, rule).items()}
-    for rule in BINARY_RULES:
-        transitions = transition_counts(baseline, now, rule)
-        if transitions.total:
-            point[f"retention/efr/{rule}"] = transitions.edit_flip_rate
-            point |= {f"retention/{name}/{rule}": share for name, share in transitions.shares().items()}
+    for rule, of_rule in counts.items():
+        point[f"retention/efr/{rule}"] = of_rule.edit_flip_rate
+        point |= {f"retention/{name}/{rule}": share for name, share in of_rule.shares().items()}
     return point

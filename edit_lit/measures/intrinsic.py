@@ -15,7 +15,7 @@ from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.spans import encode_many
-from edit_lit.measures.outcomes import Outcomes, Pool
+from edit_lit.measures.outcomes import Outcomes, Pool, check_unedited
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule, success
 from edit_lit.utilities.errors import ConfigError
@@ -69,7 +69,8 @@ class IntrinsicPool:
             edits: The requests, whose subjects are kept out and which the pool may be matched to.
 
         Raises:
-            ConfigError: If the model knows none of the candidates, or there is nothing to match them to.
+            ConfigError: If the model's answers are not numbers, if it knows none of the candidates, or there is
+                nothing to match them to.
         """
         candidates = self.source.load(exclude_subjects=subjects_of(edits))
         outcomes = _ask(language_model, candidates)
@@ -132,7 +133,9 @@ def nearest_unused(distance: Tensor, size: int) -> list[int]:
 def _ask(language_model: LanguageModel, requests: Sequence[EditRequest]) -> Outcomes:
     """One row per request: how it answers its rewrite prompt with ``target_true``."""
     bare = [replace(request, paraphrases=(), neighborhood=(), portability=()) for request in requests]
-    return Probe(bare, language_model.tokenizer, Pool.INTRINSIC).run(language_model)
+    outcomes = Probe(bare, language_model.tokenizer, Pool.INTRINSIC).run(language_model)
+    check_unedited(outcomes)
+    return outcomes
 
 
 def _confidence(outcomes: Outcomes) -> Tensor:

@@ -47,17 +47,30 @@ def read_probes(folder: Path) -> dict[Pool, dict[int, Outcomes]]:
     Raises:
         ConfigError: If the folder holds no records.
     """
-    files = _files(folder)
-    if not files:
+    steps = recorded_steps(folder)
+    if not steps:
         raise ConfigError(f"{folder} holds no probe records. Name the folder of a run that has been probed.")
     probes: dict[Pool, dict[int, Outcomes]] = {}
-    for step, path in sorted(files.items()):
-        table = pq.read_table(path)
-        for pool in Pool:
-            rows = table.filter(pa.compute.equal(table["pool"], str(pool)))
-            if rows.num_rows:
-                probes.setdefault(pool, {})[step] = _outcomes(rows)
+    for step in steps:
+        for pool, outcomes in read_probe(folder, step).items():
+            probes.setdefault(pool, {})[step] = outcomes
     return probes
+
+
+def read_probe(folder: Path, step: int) -> dict[Pool, Outcomes]:
+    """The outcomes of one probe by pool.
+
+    Raises:
+        FileNotFoundError: If there is no record of this step.
+    """
+    table = pq.read_table(_file(folder, step))
+    by_pool = {pool: table.filter(pa.compute.equal(table["pool"], str(pool))) for pool in Pool}
+    return {pool: _outcomes(rows) for pool, rows in by_pool.items() if rows.num_rows}
+
+
+def recorded_steps(folder: Path) -> list[int]:
+    """The steps of which there are records, in ascending order; −1 for the unedited model."""
+    return sorted(_files(folder))
 
 
 def copy_probes(source: Path, target: Path, last_step: int) -> None:
@@ -65,6 +78,13 @@ def copy_probes(source: Path, target: Path, last_step: int) -> None:
     for step, path in _files(source).items():
         if step <= last_step:
             write_atomically(_file(target, step), partial(shutil.copyfile, path))
+
+
+def drop_probes(folder: Path, last_step: int) -> None:
+    """Remove the records behind a step, which a run that goes on from there will write anew."""
+    for step, path in _files(folder).items():
+        if step > last_step:
+            path.unlink()
 
 
 def _file(folder: Path, step: int) -> Path:

@@ -11,6 +11,8 @@ from enum import StrEnum
 import torch
 from torch import Tensor
 
+from edit_lit.utilities.errors import ConfigError
+
 
 class Kind(StrEnum):
     """Which prompts of a request a question belongs to."""
@@ -36,12 +38,15 @@ class Pool(StrEnum):
 class Outcomes:
     """One row per question, in the probe's order, on the CPU.
 
+    Where the model's output is not a number, as after a divergence or an overflow in 16 bits, ``exact``, ``token`` and
+    ``first`` are NaN: that is no failed answer, but none at all. A missing alternative has an ``exact`` of 0.
+
     Args:
         request: Position of the request, [Q].
         kind: Position of the question's kind in ``KINDS``, [Q].
         prompt: Number of the prompt within its request and kind, [Q].
         nll: Mean negative log-likelihood per token in nats, [Q, 2]; NaN where there is no alternative.
-        exact: 1 if every token is the argmax under teacher forcing, else 0, [Q, 2].
+        exact: 1 if every token is the argmax under teacher forcing, else 0, [Q, 2]; 0 where there is no alternative.
         token: Share of such tokens, [Q, 2].
         first: 1 if the first token is the argmax, else 0, [Q, 2].
     """
@@ -58,6 +63,23 @@ class Outcomes:
         """The rows of one kind."""
         return self[self.kind == KINDS.index(kind)]
 
+    def has_alternative(self) -> Tensor:
+        """Whether each question has an alternative, [Q]."""
+        return ~(self.nll[:, 1].isnan() & (self.exact[:, 1] == 0))
+
+    def not_a_number(self) -> Tensor:
+        """Whether the model's output for each question, answer or alternative, is not a finite number, [Q]."""
+        broken = ~self.nll.isfinite()
+        return broken[:, 0] | (broken[:, 1] & self.has_alternative())
+
+    def equals(self, other: Outcomes) -> bool:
+        """Whether both are the same, bit for bit but for the kind of NaN."""
+        theirs = other.tensors()
+        return len(self) == len(other) and all(
+            torch.allclose(tensor, theirs[name], rtol=0, atol=0, equal_nan=True)
+            for name, tensor in self.tensors().items()
+        )
+
     def __getitem__(self, rows: Tensor) -> Outcomes:
         return Outcomes(**{name: tensor[rows] for name, tensor in self.tensors().items()})
 
@@ -73,3 +95,20 @@ class Outcomes:
         """No rows."""
         index, pair = torch.zeros(0, dtype=torch.long), torch.zeros(0, 2)
         return cls(index, index, index, pair, pair, pair, pair)
+
+
+def check_unedited(*asked: Outcomes) -> None:
+    """Refuse a model that answers with what is not a number before anything is done to it.
+
+    Args:
+        asked: What the unedited model answered.
+
+    Raises:
+        ConfigError: If any answer is not a number.
+    """
+    broken = sum(int(outcomes.not_a_number().sum()) for outcomes in asked)
+    if broken:
+        raise ConfigError(
+            f"the unedited model's answers are not numbers ({broken} of {sum(map(len, asked))} questions). "
+            "Load it with dtype float32 and without trainer.precision 16-true, or check its weights."
+        )

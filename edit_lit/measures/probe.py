@@ -5,6 +5,7 @@ Shape legend: P scored tokens, U distinct positions, V vocabulary.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -88,7 +89,8 @@ class Probe:
     def run(self, language_model: LanguageModel) -> Outcomes:
         """Ask every question once.
 
-        With several processes each runs a share of the batches and all get all outcomes.
+        With several processes each runs a share of the batches and all get all outcomes. What the model answers with
+        numbers that are not finite is marked; see :class:`~edit_lit.measures.outcomes.Outcomes`.
         """
         if not len(self._request):
             return Outcomes.empty()
@@ -103,14 +105,17 @@ class Probe:
                 parts = torch.stack([nll_P, hit_P, torch.ones_like(nll_P), hit_P & batch.opens])
                 sums.index_add_(1, batch.scored.group, parts.double())
         nll, hits, tokens, first = distributed.sum_over_processes(sums).cpu().view(4, -1, 2)
+        # An argmax over what is not a number says nothing, so that such an answer is neither a hit nor a miss.
+        unknown = ~nll.isfinite()
+        exact = ((hits == tokens) & (tokens > 0)).double()
         return Outcomes(
             request=self._request,
             kind=self._kind,
             prompt=self._prompt,
             nll=nll / tokens,
-            exact=((hits == tokens) & (tokens > 0)).double(),
-            token=hits / tokens,
-            first=first,
+            exact=exact.masked_fill(unknown, math.nan),
+            token=(hits / tokens).masked_fill(unknown, math.nan),
+            first=first.masked_fill(unknown, math.nan),
         )
 
     def _batches_on(self, device: torch.device) -> list[_ProbeBatch]:

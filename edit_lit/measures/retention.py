@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from typing import Any
 from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.curve import BEFORE_EDIT, Point, curve_point
-from edit_lit.measures.outcome_files import FOLDER, copy_probes, read_probes, write_probe
-from edit_lit.measures.outcomes import Outcomes, Pool
+from edit_lit.measures.outcome_files import FOLDER
+from edit_lit.measures.outcomes import Outcomes, Pool, check_unedited
 from edit_lit.measures.probe import Probe
+from edit_lit.measures.run_records import RunRecords
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -57,8 +61,10 @@ class Retention:
             if retention.is_due(step, last=step == len(batches)):
                 point = retention.probe(step)  # {"retention/edited/exact": 0.96, ...}
 
-    The first probe is the baseline against which all others are measured. With several processes all of them make
-    the same calls: they share the questions, get the same points, and the first one writes the records.
+    The first probe is the baseline against which all others are measured. Where the unedited model was asked, retention
+    is that of the facts which the edit made right; else it is that of all that were right at the baseline. With several
+    processes all of them make the same calls: they share the questions, get the same points, and the first one writes
+    the records.
 
     Args:
         language_model: The model that is edited and trained.
@@ -66,11 +72,13 @@ class Retention:
         intrinsic: Facts that the model knows and nobody edits, as the control for ordinary forgetting.
         unedited: In a run that edits nothing, the facts that other runs edit.
         folder: The run's folder, in which raw outcomes are written to ``retention.parquet``; no files if not given.
+            Each run needs its own: records of another run are never written over.
         every_n_steps: Optimizer steps between probes.
         early: Probe at steps 1, 2, 4, 8, … as well, below ``every_n_steps``.
         batch_tokens: Tokens in a probe's batch, padding included.
 
     Attributes:
+        before: Outcomes of the unedited model, by pool; empty if it was not asked.
         baseline: Outcomes of the first probe, by pool.
         points: The curve so far: the scores of each probe by step, each score under its tag.
         last_step: The step of the last probe; -1 before the first.
@@ -92,7 +100,6 @@ class Retention:
         batch_tokens: int = 8192,
     ) -> None:
         self.language_model = language_model
-        self.records = Path(folder) / FOLDER if folder is not None else None
         self.steps = ProbeSteps(every_n_steps, early)
         pools = {Pool.EDITED: edited, Pool.UNEDITED: unedited, Pool.INTRINSIC: intrinsic}
         self.probes = {
@@ -100,9 +107,18 @@ class Retention:
             for pool, requests in pools.items()
             if requests
         }
+        asked = {pool: probe.requests for pool, probe in self.probes.items()}
+        self._records = RunRecords(Path(folder) / FOLDER if folder is not None else None, asked)
+        self.before: dict[Pool, Outcomes] = {}
         self.baseline: dict[Pool, Outcomes] = {}
         self.points: dict[int, Point] = {}
         self.last_step = -1
+        self._carried_step, self._carried = -1, dict[Pool, Outcomes]()
+
+    @property
+    def records(self) -> Path | None:
+        """The folder of the raw outcomes, as an absolute path; none without."""
+        return self._records.folder
 
     @property
     def latest(self) -> Point:
@@ -110,10 +126,18 @@ class Retention:
         return self.points.get(self.last_step, {})
 
     def before_edit(self) -> dict[Pool, Outcomes]:
-        """Ask the unedited model, for the record; call it before the edit is applied."""
-        outcomes = self._ask()
-        self._record(BEFORE_EDIT, outcomes)
-        return outcomes
+        """Ask the unedited model; call it before the edit is applied.
+
+        The answers are recorded, unless the folder has records already, of a run that is to be resumed.
+
+        Raises:
+            ConfigError: If the model's answers are not numbers.
+        """
+        self.before = self._ask()
+        check_unedited(*self.before.values())
+        if self._records.may_write():
+            self._records.write(BEFORE_EDIT, self.before)
+        return self.before
 
     def is_due(self, step: int, last: bool = False) -> bool:
         """Whether a probe is due, at most once a step.
@@ -124,48 +148,98 @@ class Retention:
         """
         return bool(self.probes) and step != self.last_step and (last or step in self.steps)
 
-    def probe(self, step: int) -> Point:
+    def probe(self, step: int, last: bool = False) -> Point:
         """Ask all facts now, and record what came out.
 
         Args:
             step: Optimizer steps taken so far.
+            last: Whether it is asked because the run ends here. If it was not due otherwise, a checkpoint leaves it
+                out: a run that goes on from there gives the curve of one that never stopped.
 
         Returns:
-            The curve's point, each score by its tag such as ``retention/edited/exact``, and ``probe/seconds``.
+            The curve's point, each score by its tag such as ``retention/edited/exact``, and ``probe/seconds``. A pool
+            with answers that are not numbers has their count instead, as ``probe/edited/not_a_number``.
+
+        Raises:
+            ConfigError: If the folder holds another run's records.
         """
         started = time.perf_counter()
         outcomes = self._ask()
         seconds = time.perf_counter() - started
+        self._records.write(step, outcomes)
         if not self.baseline:
             _warn_of_late_baseline(step)
             self.baseline = outcomes
-        self.last_step = step
-        self._record(step, outcomes)
-        self.points[step] = curve_point(self.baseline, outcomes)
-        return self.points[step] | {"probe/seconds": seconds}
+        point = curve_point(self.baseline, outcomes, self.before)
+        _say_if_broken(step, outcomes, self.latest)
+        self.last_step, self.points[step] = step, point
+        if not last or step in self.steps:
+            self._carried_step, self._carried = step, outcomes
+        return point | {"probe/seconds": seconds}
 
     def state_dict(self) -> dict[str, Any]:
-        """Baseline and position of the curve, as primitives and tensors, for a checkpoint."""
+        """The curve and what it is measured against, as primitives and tensors, for a checkpoint.
+
+        It has all points, but raw outcomes only of the unedited model, the baseline and the last probe that was due.
+        """
         return {
-            "baseline": {str(pool): outcomes.tensors() for pool, outcomes in self.baseline.items()},
             "facts": self._facts(),
-            "last_step": self.last_step,
-            "latest": dict(self.latest),
+            "last_step": self._carried_step,
+            "points": {step: dict(point) for step, point in self.points.items() if step <= self._carried_step},
+            "outcomes": {
+                step: {str(pool): outcomes.tensors() for pool, outcomes in answers.items()}
+                for step, answers in self._kept().items()
+            },
             "records": str(self.records) if self.records is not None else "",
         }
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> dict[int, Point]:
+    def load_state_dict(self, state_dict: dict[str, Any], checkpoint: str | Path | None = None) -> dict[int, Point]:
         """Continue the curve where a checkpoint left it.
 
-        The records of the earlier part are copied into this run's folder.
+        In the folder of the run that is resumed, the next probe removes the records from behind the checkpoint. In
+        another folder the records up to the checkpoint are brought over. They are looked for beside the checkpoint,
+        then where they were written; if they are lost, the baseline is still that of the run.
+
+        Args:
+            state_dict: What :meth:`state_dict` gave.
+            checkpoint: The file that it comes from. It finds the records of a run that was moved.
 
         Returns:
-            In the first process the earlier points by step, if they came from another folder, so that this run's
-            loggers lack them.
+            The earlier points by step, if they came from another folder, so that this run's loggers lack them.
 
         Raises:
-            ConfigError: If the checkpoint's curve is of other facts than this one.
+            ConfigError: If the checkpoint's curve is of other facts than this one or of an older version, or the folder
+                holds the records of another run.
         """
+        self._check(state_dict)
+        self.points = {step: dict(point) for step, point in state_dict["points"].items()}
+        if not self.points:
+            return {}
+        kept = {
+            step: {Pool(pool): Outcomes(**tensors) for pool, tensors in answers.items()}
+            for step, answers in state_dict["outcomes"].items()
+        }
+        self.last_step = state_dict["last_step"]
+        self.before = kept.get(BEFORE_EDIT, self.before)
+        self.baseline = kept[min(self.points)]
+        self._carried_step, self._carried = self.last_step, kept[self.last_step]
+        places = [parent / FOLDER for parent in Path(checkpoint).absolute().parents[:3]] if checkpoint else []
+        places += [Path(state_dict["records"])] if state_dict["records"] else []
+        own = self._records.take_up(kept, self.last_step, places)
+        return {} if own else dict(self.points)
+
+    def _kept(self) -> dict[int, dict[Pool, Outcomes]]:
+        """The raw outcomes that a checkpoint holds, by step."""
+        if not self._carried:
+            return {}
+        before = {BEFORE_EDIT: self.before} if self.before else {}
+        return before | {min(self.points): self.baseline, self._carried_step: self._carried}
+
+    def _check(self, state_dict: dict[str, Any]) -> None:
+        if "outcomes" not in state_dict:
+            raise ConfigError(
+                "the checkpoint's curve was written by an earlier version of edit_lit. Resume with that version."
+            )
         facts = self._facts()
         if state_dict["facts"] != facts:
             pools = ", ".join(sorted(set(facts) | set(state_dict["facts"])))
@@ -173,35 +247,6 @@ class Retention:
                 f"the checkpoint's curve is of other facts than this run's (pools {pools}). "
                 "Resume with the data.edits and data.intrinsic of that run."
             )
-        self.baseline = {Pool(pool): Outcomes(**tensors) for pool, tensors in state_dict["baseline"].items()}
-        self.last_step = state_dict["last_step"]
-        source = Path(state_dict["records"]) if state_dict["records"] and self.baseline else None
-        # One process looks, so that all agree even where they see different disks.
-        earlier = self._taken_over(source) if source is not None and distributed.rank() == 0 else {}
-        self.points = dict(distributed.from_first_process(earlier))
-        if self.baseline:
-            self.points.setdefault(self.last_step, dict(state_dict.get("latest", {})))
-        return earlier if source != self.records else {}
-
-    def _taken_over(self, source: Path) -> dict[int, Point]:
-        """Bring the earlier part of the curve into this run's records, and read its points."""
-        if self.records is not None and source != self.records:
-            copy_probes(source, self.records, self.last_step)
-        try:
-            earlier = read_probes(source)
-        except ConfigError:
-            warnings.warn(
-                f"the records of the run that is resumed are not in {source} any more; "
-                "the curve starts at the resumed step.",
-                stacklevel=3,
-            )
-            return {}
-        steps = sorted({step for of_pool in earlier.values() for step in of_pool if step > BEFORE_EDIT})
-        return {
-            step: curve_point(self.baseline, {pool: of[step] for pool, of in earlier.items() if step in of})
-            for step in steps
-            if step <= self.last_step
-        }
 
     def _facts(self) -> dict[str, str]:
         """A hash of each pool's facts."""
@@ -210,9 +255,14 @@ class Retention:
     def _ask(self) -> dict[Pool, Outcomes]:
         return {pool: probe.run(self.language_model) for pool, probe in self.probes.items()}
 
-    def _record(self, step: int, outcomes: dict[Pool, Outcomes]) -> None:
-        if self.records is not None and distributed.rank() == 0 and outcomes:
-            write_probe(self.records, step, outcomes, {pool: probe.requests for pool, probe in self.probes.items()})
+
+def _say_if_broken(step: int, outcomes: Mapping[Pool, Outcomes], earlier: Point) -> None:
+    """Say where answers stop to be numbers, once."""
+    counts = {pool: int(of_pool.not_a_number().sum()) for pool, of_pool in outcomes.items()}
+    said = any(f"probe/{pool}/not_a_number" in earlier for pool in Pool)
+    if any(counts.values()) and not said and distributed.rank() == 0:
+        listed = ", ".join(f"{count} of {len(outcomes[pool])} {pool}" for pool, count in counts.items() if count)
+        log.warning("at step %d answers are not numbers (%s): they have no scores from here on", step, listed)
 
 
 def _warn_of_late_baseline(step: int) -> None:

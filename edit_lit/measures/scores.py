@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -35,20 +35,36 @@ SCORE_NAMES = {
 }
 
 
+def applies(outcomes: Outcomes, rule: Rule) -> Tensor:
+    """Whether each question can be judged by a rule, [Q]: ``prob`` needs an alternative."""
+    return outcomes.has_alternative() if rule is Rule.PROB else torch.ones(len(outcomes), dtype=torch.bool)
+
+
 def success(outcomes: Outcomes, rule: Rule) -> Tensor:
-    """Success of each question, between 0 and 1, [Q]; NaN where the rule does not apply."""
+    """Success of each question, between 0 and 1, [Q]; NaN where the rule does not apply or the answer is no number."""
     if rule is Rule.PROB:
         answer, alternative = outcomes.nll.unbind(1)
-        return torch.where(alternative.isnan(), alternative, (answer < alternative).to(answer.dtype))
-    columns = {Rule.EXACT: outcomes.exact, Rule.FIRST: outcomes.first, Rule.TOKEN: outcomes.token}
-    return columns[rule][:, 0]
+        values = (answer < alternative).to(answer.dtype)
+    else:
+        values = {Rule.EXACT: outcomes.exact, Rule.FIRST: outcomes.first, Rule.TOKEN: outcomes.token}[rule][:, 0]
+    return values.masked_fill(~applies(outcomes, rule) | outcomes.not_a_number(), math.nan)
+
+
+def mean_success(outcomes: Outcomes, rule: Rule) -> float:
+    """Mean success over each request's prompts, then over requests.
+
+    Questions to which the rule does not apply are left out. NaN if there are no others, or if any of these has an
+    answer that is not a number.
+    """
+    rows = outcomes[applies(outcomes, rule)]
+    return mean_over_requests(success(rows, rule), rows.request)
 
 
 def mean_over_requests(values: Tensor, request: Tensor) -> float:
     """Mean over each request's prompts, then over requests, as CounterFact is scored; NaN without values.
 
     Args:
-        values: One number per question, [Q]; NaN entries are left out.
+        values: One number per question, [Q]. With a NaN among them the mean is NaN: one over the rest would mislead.
         request: The request of each question, [Q].
 
     Examples:
@@ -57,27 +73,26 @@ def mean_over_requests(values: Tensor, request: Tensor) -> float:
         >>> mean_over_requests(torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0]), torch.tensor([0, 0, 0, 0, 1]))
         0.375
     """
-    kept = ~values.isnan()
-    _, place = request[kept].unique(return_inverse=True)
-    if not len(place):
+    if not len(values):
         return math.nan
+    _, place = request.unique(return_inverse=True)
     size = int(place.max()) + 1
-    sums = torch.zeros(size, dtype=values.dtype).index_add(0, place, values[kept])
-    counts = torch.zeros(size, dtype=values.dtype).index_add(0, place, torch.ones_like(values[kept]))
+    sums = torch.zeros(size, dtype=values.dtype).index_add(0, place, values)
+    counts = torch.zeros(size, dtype=values.dtype).index_add(0, place, torch.ones_like(values))
     return float((sums / counts).mean())
 
 
 def edit_scores(outcomes: Outcomes, rule: Rule) -> dict[str, float]:
     """Efficacy, generalization, specificity and portability, and the harmonic mean of the first three as ``score``.
 
-    A kind that nobody asked about has no entry.
+    A kind that nobody asked about, or to which the rule does not apply, has no entry. One with an answer that is not a
+    number has NaN.
     """
     scores = {}
     for kind in KINDS:
         rows = outcomes.of_kind(kind)
-        value = mean_over_requests(success(rows, rule), rows.request)
-        if not math.isnan(value):
-            scores[SCORE_NAMES[kind]] = value
+        if applies(rows, rule).any():
+            scores[SCORE_NAMES[kind]] = mean_success(rows, rule)
     main = [scores[SCORE_NAMES[kind]] for kind in KINDS[:3] if SCORE_NAMES[kind] in scores]
     if len(main) == 3:
         scores["score"] = harmonic_mean(main)
@@ -85,12 +100,14 @@ def edit_scores(outcomes: Outcomes, rule: Rule) -> dict[str, float]:
 
 
 def harmonic_mean(values: Sequence[float]) -> float:
-    """N / Σ 1/v; zero if any value is.
+    """N / Σ 1/v; zero if any value is, NaN if any is NaN.
 
     Examples:
         >>> round(harmonic_mean([1.0, 0.95, 0.8]), 3)
         0.908
     """
+    if any(math.isnan(value) for value in values):
+        return math.nan
     return 0.0 if min(values) <= 0 else len(values) / sum(1 / value for value in values)
 
 
@@ -100,7 +117,9 @@ class TransitionCounts:
 
     ``stable``, ``erased``, ``emergent`` and ``impossible`` are success → success, success → failure, failure → success
     and failure → failure. ``reverted`` and ``displaced`` split the erased facts by whether they answer the
-    alternative now.
+    alternative now. ``not_a_number`` counts those with an answer that is not a number at either end, and
+    ``already_right`` those that were right before the edit, which no edit can make right; it is none if nobody knows.
+    Neither is in any of the classes.
 
     Examples:
         >>> counts = TransitionCounts(stable=41, erased=9, emergent=0, impossible=0, reverted=7)
@@ -113,6 +132,8 @@ class TransitionCounts:
     emergent: int
     impossible: int
     reverted: int
+    not_a_number: int = 0
+    already_right: int | None = None
 
     @property
     def displaced(self) -> int:
@@ -121,18 +142,22 @@ class TransitionCounts:
 
     @property
     def total(self) -> int:
-        """All facts."""
+        """All facts that are in a class."""
         return self.stable + self.erased + self.emergent + self.impossible
 
     @property
     def baseline_successes(self) -> int:
-        """Facts that succeeded at the baseline."""
+        """Facts in a class that succeeded at the baseline."""
         return self.stable + self.erased
 
     @property
     def retention(self) -> float:
-        """Share of the baseline's successes that still succeed; NaN if there were none."""
-        return self.stable / self.baseline_successes if self.baseline_successes else math.nan
+        """Share of the baseline's successes that still succeed.
+
+        NaN if there were none, or if any answer is not a number: a share of the rest would mislead.
+        """
+        unknown = self.not_a_number > 0 or self.baseline_successes == 0
+        return math.nan if unknown else self.stable / self.baseline_successes
 
     @property
     def edit_flip_rate(self) -> float:
@@ -140,38 +165,76 @@ class TransitionCounts:
         return 1 - self.retention
 
     def shares(self) -> dict[str, float]:
-        """Each class as a share of all facts."""
+        """Each class as a share of all facts in one; NaN where retention would be, and without facts."""
         names = ("stable", "erased", "emergent", "impossible", "reverted", "displaced")
-        return {name: getattr(self, name) / self.total for name in names}
+        unknown = self.not_a_number > 0 or self.total == 0
+        return {name: math.nan if unknown else getattr(self, name) / self.total for name in names}
 
 
-def transition_counts(baseline: Outcomes, now: Outcomes, rule: Rule, kind: Kind = Kind.REWRITE) -> TransitionCounts:
+def transition_counts(
+    baseline: Outcomes, now: Outcomes, rule: Rule, kind: Kind = Kind.REWRITE, before: Outcomes | None = None
+) -> TransitionCounts:
     """Compare outcomes of one kind with those of the baseline, question by question.
 
     Questions to which the rule does not apply are left out. Under ``token`` only a full share is a success.
+
+    Args:
+        baseline: Outcomes right after the edit.
+        now: Outcomes of the same questions at a later step.
+        rule: The success rule.
+        kind: Which questions.
+        before: Outcomes of the same questions before the edit; give those of the edited facts. What was right then is
+            in no class, but in ``already_right``: the edit did not make it right. It makes no difference to
+            neighborhood prompts, which ought to be right all along. Without it every success at the baseline counts.
 
     Examples:
         Two facts that succeeded, of which the second answers the alternative by now:
 
         >>> def outcomes(exact: list[list[float]]) -> Outcomes:
-        ...     number, pair = torch.arange(2), torch.tensor(exact)
+        ...     number, pair = torch.arange(2), torch.tensor(exact).double()
         ...     return Outcomes(number, number * 0, number * 0, nll=1 - pair, exact=pair, token=pair, first=pair)
         >>> baseline, now = outcomes([[1, 0], [1, 0]]), outcomes([[1, 0], [0, 1]])
-        >>> transition_counts(baseline, now, Rule.EXACT)
-        TransitionCounts(stable=1, erased=1, emergent=0, impossible=0, reverted=1)
+        >>> counts = transition_counts(baseline, now, Rule.EXACT)
+        >>> counts.stable, counts.erased, counts.reverted, counts.retention
+        (1, 1, 1, 0.5)
+
+        The first was right before the edit:
+
+        >>> counts = transition_counts(baseline, now, Rule.EXACT, before=outcomes([[1, 0], [0, 1]]))
+        >>> counts.already_right, counts.stable, counts.erased, counts.retention
+        (1, 0, 1, 0.0)
     """
-    before_rows, now_rows = baseline.of_kind(kind), now.of_kind(kind)
-    before, after = success(before_rows, rule), success(now_rows, rule)
-    applies = ~before.isnan() & ~after.isnan()
-    had, has = before[applies] == 1, after[applies] == 1
-    answers_alternative = now_rows.exact[applies, 1] == 1
+    looks_back = before is not None and kind is not Kind.NEIGHBORHOOD
+    stages = [rows.of_kind(kind) for rows in (baseline, now, before if looks_back else None) if rows is not None]
+    asked = torch.stack([applies(rows, rule) for rows in stages]).all(dim=0)
+    successes = torch.stack([success(rows, rule) for rows in stages])[:, asked]
+    known = ~successes.isnan().any(dim=0)
+    had, has, *rest = successes[:, known] == 1
+    already = rest[0] if rest else torch.zeros_like(had)
+    had_not, had = ~had & ~already, had & ~already
+    answers_alternative = stages[1].exact[asked][known][:, 1] == 1
     return TransitionCounts(
         stable=int((had & has).sum()),
         erased=int((had & ~has).sum()),
-        emergent=int((~had & has).sum()),
-        impossible=int((~had & ~has).sum()),
+        emergent=int((had_not & has).sum()),
+        impossible=int((had_not & ~has).sum()),
         reverted=int((had & ~has & answers_alternative).sum()),
+        not_a_number=int((~known).sum()),
+        already_right=int(already.sum()) if rest else None,
     )
+
+
+def made_right(before: Outcomes, baseline: Outcomes, rule: Rule, kind: Kind = Kind.REWRITE) -> tuple[int, int]:
+    """How many questions the edit made right, and how many were wrong before it: whether the edit took.
+
+    Args:
+        before: Outcomes before the edit.
+        baseline: Outcomes of the same questions right after it.
+        rule: The success rule.
+        kind: Which questions.
+    """
+    counts = transition_counts(baseline, baseline, rule, kind, before)
+    return counts.stable, counts.total
 
 
 def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
@@ -193,6 +256,8 @@ def wilson_interval(successes: int, trials: int, z: float = 1.959964) -> tuple[f
 def half_life(steps: Sequence[int], retention: Sequence[float]) -> int | None:
     """The first step at which retention is 0.5 or less; nothing if it never was (censored).
 
+    A NaN is a retention that nobody knows, never one that is low. See :func:`diverged_step` for those.
+
     Examples:
         >>> half_life([0, 50, 100, 150], [1.0, 0.7, 0.45, 0.5])
         100
@@ -200,13 +265,34 @@ def half_life(steps: Sequence[int], retention: Sequence[float]) -> int | None:
     return next((step for step, value in zip(steps, retention, strict=True) if value <= 0.5), None)
 
 
+def diverged_step(curve: Mapping[int, Outcomes]) -> int | None:
+    """The first step at which an answer was not a number; nothing if all were numbers.
+
+    Args:
+        curve: Outcomes by step, in any order.
+    """
+    return min((step for step, outcomes in curve.items() if outcomes.not_a_number().any()), default=None)
+
+
 def target_probability(outcomes: Outcomes) -> float:
-    """Mean over requests of the answer's probability per token, exp(−nll), on the rewrite prompts."""
+    """Mean over requests of the answer's probability per token, exp(−nll), on the rewrite prompts.
+
+    NaN if an answer is not a number.
+    """
     rows = outcomes.of_kind(Kind.REWRITE)
-    return mean_over_requests((-rows.nll[:, 0]).exp(), rows.request)
+    return mean_over_requests(_known(rows, (-rows.nll[:, 0]).exp()), rows.request)
 
 
 def margin(outcomes: Outcomes) -> float:
-    """Mean over requests of log P(answer) − log P(alternative) per token, in nats, on the rewrite prompts."""
+    """Mean over requests of log P(answer) − log P(alternative) per token, in nats, on the rewrite prompts.
+
+    Prompts without an alternative are left out. NaN if an answer is not a number.
+    """
     rows = outcomes.of_kind(Kind.REWRITE)
-    return mean_over_requests(rows.nll[:, 1] - rows.nll[:, 0], rows.request)
+    rows = rows[rows.has_alternative()]
+    return mean_over_requests(_known(rows, rows.nll[:, 1] - rows.nll[:, 0]), rows.request)
+
+
+def _known(outcomes: Outcomes, values: Tensor) -> Tensor:
+    """Values of questions, NaN where an answer is not a number; infinities would make means of their own."""
+    return values.masked_fill(outcomes.not_a_number(), math.nan)

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edit_lit.measures.outcomes import Kind, Pool
-from edit_lit.measures.scores import SCORE_NAMES, Rule, edit_scores, mean_over_requests, success, wilson_interval
+from edit_lit.measures.scores import SCORE_NAMES, Rule, edit_scores, mean_success, wilson_interval
 from edit_lit.reports.run import Run, short_names
 
 # Okabe and Ito's palette, told apart with any colour vision.
@@ -61,9 +61,8 @@ def _draw_facts(axes: Axes, run: Run, rule: Rule) -> None:
                 axes.plot(list(points), list(points.values()), "o-", markersize=3, color=_COLORS[name], label=name)
         _draw_interval(axes, run, rule)
     else:
-        steps = [(step, outcomes.of_kind(Kind.REWRITE)) for step, outcomes in curve.items()]
-        values = [mean_over_requests(success(rows, rule), rows.request) for _, rows in steps]
-        axes.plot([step for step, _ in steps], values, "o-", markersize=3, label="the facts, unedited")
+        values = [mean_success(outcomes.of_kind(Kind.REWRITE), rule) for outcomes in curve.values()]
+        axes.plot(list(curve), values, "o-", markersize=3, label="the facts, unedited")
     intrinsic = run.transitions(Pool.INTRINSIC, rule)
     if intrinsic:
         values = [item.retention for item in intrinsic.values()]

@@ -236,8 +236,8 @@ def test_everything_is_in_the_log(tmp_path, corpus):
     tags = set(events.Tags()["scalars"])
     names = {"efficacy", "generalization", "specificity", "score"}
     expected = {f"edit/{name}/{rule}" for name in names for rule in ("prob", "exact", "first", "token")}
-    expected |= {f"retention/{pool}/prob" for pool in ("edited", "intrinsic")}
-    transitions = ("efr", "stable", "erased", "emergent", "impossible", "reverted", "displaced")
+    expected |= {"retention/edited/exact", "retention/efr/exact", "retention/intrinsic/prob"}
+    transitions = ("stable", "erased", "emergent", "impossible", "reverted", "displaced")
     expected |= {f"retention/{name}/prob" for name in transitions}
     expected |= {f"downstream/{name}" for name in ("train_loss", "val_loss", "val_perplexity", "val_accuracy")}
     expected |= {"edit/target_prob", "edit/margin", "probe/seconds"}

@@ -13,6 +13,7 @@ from edit_lit.measures.scores import (
     edit_scores,
     half_life,
     harmonic_mean,
+    made_right,
     margin,
     success,
     target_probability,
@@ -33,8 +34,8 @@ def random_outcomes(seed, facts=12):
     pair = lambda draw: torch.tensor([[draw(), draw()] for _ in rows], dtype=torch.float64)  # noqa: E731
     request, kind, prompt = (torch.tensor(column) for column in zip(*rows, strict=True))
     nll = pair(lambda: generator.expovariate(1))
-    nll[3, 1] = math.nan
     exact = pair(lambda: float(generator.random() < 0.6))
+    nll[3, 1], exact[3, 1] = math.nan, 0
     return Outcomes(
         request, kind, prompt, nll, exact, pair(generator.random), pair(lambda: float(generator.random() < 0.7))
     )
@@ -99,6 +100,42 @@ def test_transition_counts_equal_a_plain_loop(rule):
     assert (same.retention, same.erased, same.emergent) == (1, 0, 0)
 
 
+@pytest.mark.parametrize("rule", [Rule.PROB, Rule.EXACT, Rule.FIRST])
+def test_what_was_right_before_the_edit_is_counted_apart(rule):
+    before, baseline, now = (random_outcomes(seed) for seed in (4, 1, 2))
+    already, stable, erased, made, wrong = 0, 0, 0, 0, 0
+    for row in range(len(before)):
+        if KINDS[before.kind[row]] is not Kind.PARAPHRASE:
+            continue
+        was, had, has = (float(success(outcomes, rule)[row]) for outcomes in (before, baseline, now))
+        if math.isnan(was) or math.isnan(had) or math.isnan(has):
+            continue
+        already += was == 1
+        stable += was == 0 and had == 1 and has == 1
+        erased += was == 0 and had == 1 and has == 0
+        wrong += was == 0
+        made += was == 0 and had == 1
+    counts = transition_counts(baseline, now, rule, Kind.PARAPHRASE, before=before)
+    assert (counts.already_right, counts.stable, counts.erased) == (already, stable, erased)
+    assert counts.total == wrong
+    assert min(already, erased) > 0
+    assert counts.retention == stable / (stable + erased)
+    assert made_right(before, baseline, rule, Kind.PARAPHRASE) == (made, wrong)
+    assert transition_counts(baseline, now, rule, Kind.PARAPHRASE).already_right is None
+    # Neighborhood prompts are to be right before the edit and behind it.
+    around = transition_counts(baseline, now, rule, Kind.NEIGHBORHOOD, before=before)
+    assert around == transition_counts(baseline, now, rule, Kind.NEIGHBORHOOD)
+
+
+def test_the_curve_of_the_edited_facts_alone_looks_back():
+    before, baseline, now = (dict.fromkeys((Pool.EDITED, Pool.INTRINSIC), random_outcomes(seed)) for seed in (4, 1, 2))
+    plain, point = curve_point(baseline, now), curve_point(baseline, now, before)
+    counts = transition_counts(baseline[Pool.EDITED], now[Pool.EDITED], Rule.EXACT, before=before[Pool.EDITED])
+    assert point["retention/edited/exact"] == counts.retention != plain["retention/edited/exact"]
+    assert point["retention/intrinsic/exact"] == plain["retention/intrinsic/exact"]
+    assert {tag for tag in point if point[tag] != plain[tag]} <= {tag for tag in point if tag.startswith("retention/")}
+
+
 def test_probability_and_margin_of_the_rewrite_prompts():
     outcomes = random_outcomes(3)
     rows = [row for row in range(len(outcomes)) if KINDS[outcomes.kind[row]] is Kind.REWRITE]
@@ -120,6 +157,7 @@ def test_a_fact_without_an_alternative_is_in_no_class_at_either_end():
     before, now = random_outcomes(1), random_outcomes(2)
     rows = [row for row in range(len(now)) if KINDS[now.kind[row]] is Kind.REWRITE]
     before.nll[rows[1], 1] = now.nll[rows[2], 1] = math.nan
+    before.exact[rows[1], 1] = now.exact[rows[2], 1] = 0
     kept = [row for row in rows if not (before.nll[row].isnan().any() or now.nll[row].isnan().any())]
     assert len(kept) < len(rows) - 1
     assert transition_counts(before, now, Rule.PROB).total == len(kept)

@@ -26,10 +26,12 @@ from edit_lit.tasks.task import Task
 from edit_lit.training_checks import HALF_PRECISION, check_optimizer, check_strategy, check_trainer
 from edit_lit.training_steps import OnDivergence, TrainingSteps
 from edit_lit.tuning.checkpoints import check_checkpoint
+from edit_lit.tuning.peft import PeftTuning
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.random_state import random_state, set_random_state
+from edit_lit.utilities.seeds import global_seed
 
 log = logging.getLogger(__name__)
 
@@ -126,6 +128,14 @@ class FineTuner(TrainingSteps):
             task: The task, or none to measure no more.
         """
         self._task = task
+
+    def seeds(self) -> dict[str, int]:
+        """The seeds in force, by option; none where nobody gave one."""
+        given = {"model.seed": self.seed}
+        if isinstance(self.tuning, PeftTuning):
+            given["model.tuning.seed"] = self.tuning.seed
+        seeds = {option: global_seed() if seed is None else seed for option, seed in given.items()}
+        return {option: seed for option, seed in seeds.items() if seed is not None}
 
     def configure_callbacks(self) -> list[L.Callback]:
         """None; but Lightning asks for them first of all, in every process, so that bad options are refused here."""

@@ -199,14 +199,10 @@ def test_a_checkpoint_knows_that_its_run_diverged(tmp_path):
     path = str(tmp_path / "saved" / "step=2.ckpt")
     assert torch.load(path, weights_only=True)["diverged_at"] == 2
     with pytest.raises(ConfigError, match=r"no numbers from step 2 on.*Resume from an earlier one"):
-        tiny.trainer(str(tmp_path)).fit(
-            FineTuner(tiny.llama(), optimizer=huge), datamodule=tiny.data(), ckpt_path=path
-        )
+        tiny.trainer(str(tmp_path)).fit(FineTuner(tiny.llama(), optimizer=huge), datamodule=tiny.data(), ckpt_path=path)
     healthy = FineTuner(tiny.llama(), optimizer=huge)
     path_before = str(tmp_path / "saved" / "step=1.ckpt")
-    tiny.trainer(str(tmp_path), max_steps=1, max_epochs=-1).fit(
-        healthy, datamodule=tiny.data(), ckpt_path=path_before
-    )
+    tiny.trainer(str(tmp_path), max_steps=1, max_epochs=-1).fit(healthy, datamodule=tiny.data(), ckpt_path=path_before)
     assert healthy.diverged_at is None
     goes_on = FineTuner(tiny.llama(), optimizer=huge, on_divergence="continue")
     tiny.trainer(str(tmp_path), limit_val_batches=0).fit(goes_on, datamodule=tiny.data(), ckpt_path=path)

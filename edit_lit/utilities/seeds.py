@@ -10,19 +10,25 @@ SEED_VARIABLE = "PL_GLOBAL_SEED"
 """Where Lightning's ``seed_everything`` leaves its seed, for the other processes as well."""
 
 
-def seed_or_global(seed: int | None) -> int:
-    """A seed that an option gives, or else the run's one seed.
-
-    Args:
-        seed: The option. If not given, what Lightning's ``seed_everything`` was given; 0 if it was not called.
+def global_seed() -> int | None:
+    """The run's one seed, which Lightning's ``seed_everything`` was given; none if it was not called.
 
     Raises:
         ConfigError: If the environment holds no number where Lightning keeps its seed.
     """
-    if seed is not None:
-        return seed
-    given = os.environ.get(SEED_VARIABLE, "0")
+    given = os.environ.get(SEED_VARIABLE)
+    if given is None:
+        return None
     try:
         return int(given)
     except ValueError as error:
         raise ConfigError(f"{SEED_VARIABLE} is {given!r}, which is no seed. Unset it, or give a number.") from error
+
+
+def seed_or_global(seed: int | None) -> int:
+    """A seed that an option gives, or else the run's one seed; 0 if there is none.
+
+    Args:
+        seed: The option.
+    """
+    return seed if seed is not None else global_seed() or 0

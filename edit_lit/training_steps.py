@@ -36,9 +36,14 @@ class TrainingSteps(L.LightningModule):
     Attributes:
         diverged_at: The first optimizer step whose loss was not finite, or after which a weight was found not to be;
             none while all is well.
+
+    Raises:
+        ConfigError: If ``on_divergence`` is neither.
     """
 
     def __init__(self, language_model: LanguageModel, on_divergence: OnDivergence = "stop") -> None:
+        if on_divergence not in ("stop", "continue"):
+            raise ConfigError(f"model.on_divergence is {on_divergence!r}; use 'stop' or 'continue'.")
         super().__init__()
         self.language_model = language_model
         self.on_divergence = on_divergence

@@ -25,7 +25,7 @@ from edit_lit.tasks.label_scores import label_scores
 from edit_lit.tasks.task import Task
 from edit_lit.training_checks import HALF_PRECISION, check_optimizer, check_strategy, check_trainer
 from edit_lit.training_steps import OnDivergence, TrainingSteps
-from edit_lit.tuning.checkpoints import check_checkpoint
+from edit_lit.tuning.checkpoints import check_checkpoint, random_state_of
 from edit_lit.tuning.peft import PeftTuning
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
 from edit_lit.utilities import distributed
@@ -251,16 +251,7 @@ class FineTuner(TrainingSteps):
         edit = self.delta.hash() if self.delta is not None else None
         check_checkpoint(checkpoint, edit, self._trainable(), resume=self.trainer.state.fn == TrainerFn.FITTING)
         self.diverged_at = checkpoint.get("diverged_at")
-        states = checkpoint["random_states"]
-        if len(states) == distributed.world_size():
-            self._resumed_random_state = states[distributed.rank()]
-        elif distributed.rank() == 0:
-            log.info(
-                "the checkpoint is of %d processes and this run has %d, so it draws other random numbers, such as "
-                "dropout's, than the run that stopped",
-                len(states),
-                distributed.world_size(),
-            )
+        self._resumed_random_state = random_state_of(checkpoint)
 
     def _trainable(self) -> dict[str, Tensor]:
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}

@@ -130,4 +130,4 @@ def _refused_as(option: str) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{option} cannot be made: {error}. Correct its options.") from error
+        raise ConfigError(f"{option} cannot be made: {str(error).rstrip('.')}. Correct its options.") from error

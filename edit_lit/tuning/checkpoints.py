@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
+from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 _OF_OURS = ("state_dict", "edit", "random_states")
 _TO_RESUME = ("optimizer_states", "lr_schedulers", "loops")
@@ -46,3 +50,24 @@ def check_checkpoint(
             f"the checkpoint's trained parameters are not this run's (such as {', '.join(odd[:3])}). "
             "Resume with the same model.tuning."
         )
+
+
+def random_state_of(checkpoint: Mapping[str, Any]) -> dict[str, Tensor] | None:
+    """The random state with which this process goes on.
+
+    None if the checkpoint is of another number of processes; a line says so.
+
+    Args:
+        checkpoint: What Lightning read.
+    """
+    states: list[dict[str, Tensor]] = checkpoint["random_states"]
+    if len(states) == distributed.world_size():
+        return states[distributed.rank()]
+    if distributed.rank() == 0:
+        log.info(
+            "the checkpoint is of %d processes and this run has %d, so it draws other random numbers, such as "
+            "dropout's, than the run that stopped",
+            len(states),
+            distributed.world_size(),
+        )
+    return None

@@ -54,6 +54,7 @@ class KnowledgeEdit(L.Callback):
             return
         datamodule = getattr(trainer, "datamodule", None)
         requests = datamodule.requests if isinstance(datamodule, EditDataModule) else []
+        fine_tuner.check_tuning(self.editor.edited_layers(fine_tuner.language_model))
         language_model = fine_tuner.language_model.to(trainer.strategy.root_device)
         self._made = delta = self.delta_for(language_model, requests)
         fine_tuner.take_edit(delta)

@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 import lightning as L
 import torch
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.utils.data import DataLoader, IterableDataset
 
 from edit_lit.facts.conflicts import warn_of_conflicts
@@ -15,8 +16,11 @@ from edit_lit.language_model import LanguageModel
 from edit_lit.measures.intrinsic import IntrinsicPool
 from edit_lit.tasks.bucketing import BucketedSampler
 from edit_lit.tasks.loading import FilledUp, ResumableLoader
-from edit_lit.tasks.task import Example, ExampleSet, Task
+from edit_lit.tasks.stream import ExampleStream
+from edit_lit.tasks.task import IGNORED, Example, ExampleSet, Task
+from edit_lit.training_checks import check_batches
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.seeds import seed_or_global
 
 
 class TrainsLanguageModel(Protocol):
@@ -40,7 +44,7 @@ class EditDataModule(L.LightningDataModule):
             source it knows.
         batch_size: Examples in a batch, all processes together; the same run on more GPUs stays the same run.
         num_workers: Loader processes for each process.
-        seed: Seed of the order of training examples.
+        seed: Seed of the order of training examples; that of ``seed_everything`` if not given.
         bucket_by_length: Put training examples of similar length into a batch, so that little of it is padding.
     """
 
@@ -51,7 +55,7 @@ class EditDataModule(L.LightningDataModule):
         intrinsic: FactSource | IntrinsicPool | None = None,
         batch_size: int = 16,
         num_workers: int = 0,
-        seed: int = 0,
+        seed: int | None = None,
         bucket_by_length: bool = False,
     ) -> None:
         super().__init__()
@@ -71,25 +75,59 @@ class EditDataModule(L.LightningDataModule):
         module = self._module()
         module.take_task(self.task)
         if self._ready:
+            self._check_examples(stage)
             return
+        self._check_batch_size()
         language_model = module.language_model
         if self.edits is not None:
             self.requests = self.edits.load()
             warn_of_conflicts(self.requests)
+        self.task.setup(language_model.tokenizer, self.requests)
+        self.task.check(language_model)
+        self._check_examples(stage)
+        # Behind all checks, for it asks the model.
         self.intrinsic_requests = self._intrinsic(language_model)
+        self._ready = True
+
+    def teardown(self, stage: str) -> None:
+        """Take the task back, for the module may be validated on other data next."""
+        self._module().take_task(None)
+
+    def seeds(self) -> dict[str, int]:
+        """The seeds in force, by option; a part without one keeps its own order."""
+        source = self.intrinsic.source if isinstance(self.intrinsic, IntrinsicPool) else self.intrinsic
+        intrinsic = "data.intrinsic.source" if source is not self.intrinsic else "data.intrinsic"
+        chosen = {"data.edits": self.edits, intrinsic: source}
+        seeds = {"data": seed_or_global(self.seed), "data.task": getattr(self.task, "seed", None)}
+        seeds |= {option: facts.seed_in_force for option, facts in chosen.items() if facts is not None}
+        return {f"{option}.seed": seed for option, seed in seeds.items() if isinstance(seed, int)}
+
+    def _check_batch_size(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"data.batch_size is {self.batch_size}; it must be at least 1.")
         processes = self._processes()
         if self.batch_size % processes:
             raise ConfigError(
                 f"data.batch_size is {self.batch_size}, which {processes} processes cannot share equally. "
                 f"Use a multiple of {processes}."
             )
-        self.task.setup(language_model.tokenizer, self.requests)
-        self.task.check(language_model)
-        self._ready = True
 
-    def teardown(self, stage: str) -> None:
-        """Take the task back, for the module may be validated on other data next."""
-        self._module().take_task(None)
+    def _check_examples(self, stage: str) -> None:
+        """Refuse what training or validation would stumble over, behind an edit that may have taken long."""
+        _check_labels("validation", self.task.val_dataset())
+        if stage != TrainerFn.FITTING:
+            return
+        assert self.trainer is not None
+        train = self.task.train_dataset()
+        if not isinstance(train, ExampleSet):
+            check_batches(self.trainer, None)
+            return
+        if len(train) < self.batch_size:
+            raise ConfigError(
+                f"data.batch_size is {self.batch_size}, but the task has {len(train)} training examples. Lower it."
+            )
+        check_batches(self.trainer, len(train) // self.batch_size)
+        _check_labels("training", train)
 
     def _module(self) -> TrainsLanguageModel:
         assert self.trainer is not None
@@ -114,10 +152,6 @@ class EditDataModule(L.LightningDataModule):
         dataset = self.task.train_dataset()
         if not isinstance(dataset, ExampleSet):
             return self._stream(dataset)
-        if len(dataset) < self.batch_size:
-            raise ConfigError(
-                f"data.batch_size is {self.batch_size}, but the task has {len(dataset)} training examples. Lower it."
-            )
         return self._loader(dataset, shuffle=True)
 
     def val_dataloader(self) -> DataLoader[Example]:
@@ -135,7 +169,7 @@ class EditDataModule(L.LightningDataModule):
                 processes,
                 rank,
                 shuffle=shuffle,
-                seed=self.seed,
+                seed=seed_or_global(self.seed),
                 bucket=self.batch_size if shuffle and self.bucket_by_length else None,
             ),
             collate_fn=self.task.collate,
@@ -150,8 +184,8 @@ class EditDataModule(L.LightningDataModule):
     def _stream(self, dataset: IterableDataset[Example]) -> DataLoader[Example]:
         """Batches of examples that are read as they are needed; the data set shares them among processes itself."""
         assert self.trainer is not None
-        if self.trainer.max_steps < 0:
-            raise ConfigError("the task streams its examples, so their number is unknown. Give trainer.max_steps.")
+        if isinstance(dataset, ExampleStream):
+            dataset.seed = seed_or_global(self.seed)
         return DataLoader(
             dataset,
             batch_size=self.batch_size // self._processes(),
@@ -171,3 +205,14 @@ class EditDataModule(L.LightningDataModule):
 
     def _processes(self) -> int:
         return self.trainer.world_size if self.trainer is not None else 1
+
+
+def _check_labels(part: str, examples: ExampleSet) -> None:
+    """Refuse texts of which no token is a label, so that their loss would be the mean of nothing."""
+    if len(examples) and not any(
+        label != IGNORED for index in range(len(examples)) for label in examples[index]["labels"][1:]
+    ):
+        raise ConfigError(
+            f"data.task has no label token in any of its {len(examples)} {part} examples, so that there is nothing to "
+            "learn from or to measure. Look at its templates and lengths."
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,27 @@ from torchmetrics import MeanMetric
 
 from edit_lit.deltas import Delta
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.scoring import token_hits, token_nll
-from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.run_folder import run_folder
-from edit_lit.tasks.task import IGNORED, Task
+from edit_lit.tasks.label_scores import label_scores
+from edit_lit.tasks.task import Task
+from edit_lit.training_checks import HALF_PRECISION, check_optimizer, check_strategy, check_trainer
+from edit_lit.training_steps import OnDivergence, TrainingSteps
+from edit_lit.tuning.checkpoints import check_checkpoint, random_state_of
+from edit_lit.tuning.peft import PeftTuning
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.random_state import random_state, set_random_state
+from edit_lit.utilities.seeds import global_seed
 
 log = logging.getLogger(__name__)
 
 
-class FineTuner(L.LightningModule):
+class FineTuner(TrainingSteps):
     """Fine-tunes a language model on a task's label tokens.
 
-    The loss is the mean over all label tokens of a step, over all processes, so that splitting a batch over
-    processes changes nothing.
+    The loss is the mean over all label tokens of an optimizer step, over all processes and all parts of an accumulated
+    gradient, so that splitting a batch changes nothing.
 
     Args:
         language_model: The model.
@@ -45,10 +50,16 @@ class FineTuner(L.LightningModule):
         gradient_checkpointing: Recompute activations in the backward pass, to save memory.
         export: After fitting, write the model in Hugging Face's format to ``model/`` in the run's folder.
         merge_adapter: Export with an adapter merged into the weights, instead of the adapter alone.
+        on_divergence: ``stop`` ends the training soon after the loss or a weight is no finite number any more;
+            ``continue`` goes on. Either way it is told where that began.
+        seed: Seed of what training draws, such as dropout; ``seed_everything``'s if not given.
 
     Attributes:
         configured: Whether the model has been prepared for training, and perhaps trained.
         trained: Whether a training has begun, so that the weights may no longer be those it starts from.
+        diverged_at: The first optimizer step whose loss was not finite, or after which a weight was found not to be;
+            none while all is well. It is looked for every ``trainer.log_every_n_steps``, before each validation and
+            checkpoint, and at the end of each epoch.
     """
 
     def __init__(
@@ -60,15 +71,17 @@ class FineTuner(L.LightningModule):
         gradient_checkpointing: bool = False,
         export: bool = False,
         merge_adapter: bool = True,
+        on_divergence: OnDivergence = "stop",
+        seed: int | None = None,
     ) -> None:
-        super().__init__()
-        self.language_model = language_model
+        super().__init__(language_model, on_divergence)
         self.tuning = tuning
         self.optimizer = optimizer
         self.lr_scheduler = lr_scheduler
         self.gradient_checkpointing = gradient_checkpointing
         self.export = export
         self.merge_adapter = merge_adapter
+        self.seed = seed
         self.configured = False
         self.trained = False
         self._delta: Delta | None = None
@@ -116,6 +129,41 @@ class FineTuner(L.LightningModule):
         """
         self._task = task
 
+    def seeds(self) -> dict[str, int]:
+        """The seeds in force, by option; none where nobody gave one."""
+        given = {"model.seed": self.seed}
+        if isinstance(self.tuning, PeftTuning):
+            given["model.tuning.seed"] = self.tuning.seed
+        seeds = {option: global_seed() if seed is None else seed for option, seed in given.items()}
+        return {option: seed for option, seed in seeds.items() if seed is not None}
+
+    def configure_callbacks(self) -> list[L.Callback]:
+        """None; but Lightning asks for them first of all, in every process, so that bad options are refused here."""
+        check_strategy(self.trainer)
+        if self.trainer.state.fn == TrainerFn.FITTING:
+            check_trainer(self.trainer)
+            check_optimizer(self.optimizer, self.lr_scheduler)
+        self.check_tuning(self.edited_layers if self._delta is not None else None)
+        return []
+
+    def check_tuning(self, edited_layers: Sequence[int] | None = None) -> None:
+        """Refuse a tuning that would train nothing, before the time for an edit is spent.
+
+        Args:
+            edited_layers: The layers that the edit will change; what hangs on them is not looked at if not given.
+
+        Raises:
+            ConfigError: If nothing would train, or the model has been prepared by another FineTuner.
+        """
+        if self.configured:
+            return
+        if self.language_model.prepared:
+            raise ConfigError(
+                "the language model has been prepared for training by another FineTuner, and perhaps edited and "
+                "trained. Go on with that one, or load the model anew."
+            )
+        self.tuning.check(self.language_model, edited_layers)
+
     def configure_model(self) -> None:
         """Edit, then choose what trains.
 
@@ -124,22 +172,20 @@ class FineTuner(L.LightningModule):
         if self._delta is not None and not self._edited:
             self._delta.apply(self.language_model)
             self._edited = True
-        if self.configured:
-            return
-        self.tuning.apply(self.language_model, self.edited_layers)
-        self.configured = True
-        if self.gradient_checkpointing:
-            self.language_model.model.gradient_checkpointing_enable({"use_reentrant": False})
+        if not self.configured:
+            self._prepare()
         # `from_pretrained` returns a model in evaluation mode, and Lightning leaves modes alone.
         self.language_model.train()
+
+    def _prepare(self) -> None:
+        self.tuning.apply(self.language_model, self.edited_layers)
+        self.configured = self.language_model.prepared = True
+        if self.gradient_checkpointing:
+            self.language_model.model.gradient_checkpointing_enable({"use_reentrant": False})
         if distributed.rank() == 0:
             log.info(describe_trainable(self.language_model))
         if half_precision_trainable(self.language_model):
-            warnings.warn(
-                "trainable weights are kept in 16 bits, where small updates are lost to rounding. "
-                "Load with dtype float32 and set trainer.precision to bf16-mixed.",
-                stacklevel=2,
-            )
+            warnings.warn(HALF_PRECISION, stacklevel=3)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over trainable parameters, and its schedule by steps."""
@@ -151,39 +197,6 @@ class FineTuner(L.LightningModule):
             "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"},
         }
 
-    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
-        """Mean loss over label tokens."""
-        loss, correct = self.loss(batch)
-        self.log("downstream/train_loss", loss.detach(), prog_bar=True)
-        if len(correct):
-            self.log("downstream/train_accuracy", correct.float().mean())
-        return loss
-
-    def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The training loss and which examples of this process were answered exactly."""
-        nll, correct = self._score(batch)
-        # The gradient is averaged over processes, so each divides by the mean count of label tokens.
-        count = distributed.sum_over_processes(torch.tensor(float(len(nll)), device=nll.device))
-        return nll.sum() * distributed.world_size() / count, correct
-
-    def _score(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """NLL of each label token, and for each example with an answer whether all its tokens are the argmax.
-
-        Logits are computed at these tokens only.
-        """
-        ids, labels, answers = batch["input_ids"], batch["labels"], batch["answer_mask"]
-        has_label, has_answer = labels[:, 1:] != IGNORED, answers[:, 1:]
-        row, column = (has_label | has_answer).nonzero(as_tuple=True)
-        rows = TokenBatch(ids, batch["attention_mask"], batch.get("position_ids"))
-        logits = self.language_model.logits_at(rows, (row, column))
-        labelled, answered = (has[row, column].nonzero()[:, 0] for has in (has_label, has_answer))
-        scored = logits if len(labelled) == len(logits) else logits[labelled]
-        nll = token_nll(scored, labels[:, 1:][row, column][labelled])
-        missed = torch.zeros(len(ids), dtype=torch.long, device=ids.device)
-        wrong = ~token_hits(logits.detach()[answered], ids[:, 1:][row, column][answered])
-        missed.index_add_(0, row[answered], wrong.long())
-        return nll, missed[has_answer.any(dim=1)] == 0
-
     def on_validation_epoch_start(self) -> None:
         """Start the means anew."""
         # Not at the end: a plain validation ends in inference mode, and what is made there cannot be added to in a fit.
@@ -192,7 +205,7 @@ class FineTuner(L.LightningModule):
 
     def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
         """Collect loss and accuracy."""
-        nll, correct = self._score(batch)
+        nll, correct = label_scores(self.language_model, batch)
         self.val_loss.update(nll)
         self.val_accuracy.update(correct.float())
 
@@ -222,43 +235,35 @@ class FineTuner(L.LightningModule):
         return {f"downstream/val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in own.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Keep the trainable parameters, and the edit by its hash."""
-        trainable = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
+        """Keep the trainable parameters, the edit by its hash, the random states, and where the run diverged."""
         state = checkpoint["state_dict"]
-        checkpoint["state_dict"] = {name: tensor for name, tensor in state.items() if name in trainable}
+        checkpoint["state_dict"] = {name: tensor for name, tensor in state.items() if name in self._trainable()}
         checkpoint["edit"] = self.delta.hash() if self.delta is not None else None
-        checkpoint["random_states"] = distributed.from_all_processes(_random_state(self.device))
+        checkpoint["random_states"] = distributed.from_all_processes(random_state(self.device))
+        checkpoint["diverged_at"] = self.look_for_divergence(weights=True)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse a checkpoint of another edit or another tuning.
 
         Raises:
-            ConfigError: If the edit or the set of trainable parameters differs.
+            ConfigError: If the checkpoint lacks something, or the edit or the trainable parameters differ.
         """
-        mine = self.delta.hash() if self.delta is not None else None
-        if checkpoint.get("edit") != mine:
-            raise ConfigError(
-                "the checkpoint was trained on another edit than this run applies. Resume with the editor, "
-                "facts and model of that run."
-            )
-        trainable = {name for name, parameter in self.named_parameters() if parameter.requires_grad}
-        if trainable != set(checkpoint["state_dict"]):
-            odd = sorted(trainable ^ set(checkpoint["state_dict"]))[:3]
-            raise ConfigError(
-                f"the checkpoint's trained parameters are not this run's (such as {', '.join(odd)}). "
-                "Resume with the same model.tuning."
-            )
+        edit = self.delta.hash() if self.delta is not None else None
+        check_checkpoint(checkpoint, edit, self._trainable(), resume=self.trainer.state.fn == TrainerFn.FITTING)
+        self.diverged_at = checkpoint.get("diverged_at")
+        self._resumed_random_state = random_state_of(checkpoint)
 
-        states = checkpoint["random_states"]
-        if len(states) == distributed.world_size():
-            self._resumed_random_state = states[distributed.rank()]
+    def _trainable(self) -> dict[str, Tensor]:
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
     def on_train_start(self) -> None:
-        """Go on with the random numbers, such as dropout's, where the resumed run stopped."""
+        """Draw with the seed, or go on with the random numbers, such as dropout's, where the resumed run stopped."""
         self.trained = True
         if self._resumed_random_state is not None:
-            _set_random_state(self._resumed_random_state, self.device)
+            set_random_state(self._resumed_random_state, self.device)
             self._resumed_random_state = None
+        elif self.seed is not None:
+            torch.manual_seed(self.seed)
 
     def on_fit_end(self) -> None:
         """Export the model, if asked to."""
@@ -284,14 +289,3 @@ def as_fine_tuner(module: L.LightningModule) -> FineTuner:
     if not isinstance(module, FineTuner):
         raise ConfigError(f"{type(module).__name__} is no FineTuner, whose model could be edited. Subclass FineTuner.")
     return module
-
-
-def _random_state(device: torch.device) -> dict[str, Tensor]:
-    state = {"cpu": torch.random.get_rng_state()}
-    return state | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else state
-
-
-def _set_random_state(state: dict[str, Tensor], device: torch.device) -> None:
-    torch.random.set_rng_state(state["cpu"].cpu())
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"].cpu(), device)

@@ -21,7 +21,7 @@ def attached(data, tmp_path, processes=1, rank=0, monkeypatch=None):
 
 
 def test_edited_subjects_are_not_in_the_intrinsic_pool(tmp_path):
-    data = EditDataModule(tiny.Sides(), tiny.Given(tiny.requests(3)), tiny.Given(tiny.requests(8)))
+    data = EditDataModule(tiny.Sides(), tiny.Given(tiny.requests(3)), tiny.Given(tiny.requests(8)), 4)
     attached(data, tmp_path)
     assert [request.subject for request in data.intrinsic_requests] == list(tiny.SUBJECTS[3:])
 

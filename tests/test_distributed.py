@@ -9,10 +9,12 @@ import pytest
 import tiny
 import torch
 import torch.multiprocessing as mp
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
 from threads import set_threads
 
 from callbacks import EditRetentionCallback, KnowledgeEdit
+from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import Delta
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.outcome_files import FOLDER, read_probes
@@ -53,11 +55,50 @@ def fit(rank: int, processes: int, port: int, folder: str, corpus: str) -> None:
     # Plain gradient descent, because Adam would hide a loss of another scale.
     module = FineTuner(tiny.llama(), FullTuning(), lambda parameters: torch.optim.SGD(parameters, lr=0.05))
     trainer.fit(module, datamodule=tiny.data(tiny.requests(5)))
+    fit_in_parts(folder, rank, options)
     scores = {name: float(value) for name, value in trainer.callback_metrics.items() if "val" in name}
     # What early stopping found behind an epoch and the checkpoint behind a step; the paths are the same in all ranks.
     monitored = {"stopper": stopper.best_score, "saver": saver.best_model_score, "path": saver.best_model_path}
     kept = {"weights": module.state_dict(), "delta": module.delta.hash(), "scores": scores, "monitored": monitored}
     torch.save(kept, f"{folder}/rank{rank}.pt")
+
+
+class Losses(Callback):
+    """What is logged of the training, and where it diverged."""
+
+    def __init__(self) -> None:
+        self.logged: list[dict[str, float]] = []
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        tags = {name: float(value) for name, value in trainer.logged_metrics.items() if "/train_" in name}
+        if batch_idx % 2 == 0 and tags:
+            self.logged.append(tags)
+
+
+def fit_in_parts(folder: str, rank: int, options: dict) -> None:
+    """Accumulate two batches a step, of which this process's share may hold no label token, and then diverge."""
+    kept = {}
+    for name, rate, data in (
+        ("parts", 0.05, EditDataModule(tiny.Uneven(), batch_size=2)),
+        ("huge", 1e150, tiny.data()),
+    ):
+        losses = Losses()
+        module = FineTuner(tiny.llama(), FullTuning(), lambda parameters: torch.optim.SGD(parameters, lr=rate))  # noqa: B023
+        # Something to log to, so that the logged values are there to be read.
+        logger = CSVLogger(folder, name, version=rank)
+        trainer = tiny.trainer(
+            folder,
+            [losses],
+            accumulate_grad_batches=2,
+            gradient_clip_val=1.0,
+            logger=logger,
+            log_every_n_steps=2,
+            **options,
+        )
+        trainer.fit(module, datamodule=data)
+        kept[name] = {"weights": module.state_dict(), "logged": losses.logged, "diverged_at": module.diverged_at}
+        kept[name]["steps"] = trainer.global_step
+    torch.save(kept, f"{folder}/parts{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +157,19 @@ def test_two_processes_end_in_the_same_weights_and_scores(results):
         torch.testing.assert_close(first["weights"][name], tensor, rtol=1e-5, atol=1e-7)
     assert first["scores"] == pytest.approx(one["scores"], rel=1e-4)
     assert set(one["scores"]) == {f"downstream/val_{name}" for name in ("loss", "perplexity", "accuracy")}
+
+
+def test_parts_of_a_step_and_its_logged_scores_do_not_hang_on_the_number_of_processes(results):
+    one, first, second = (load(results / name)["parts"] for name in ("1/parts0.pt", "2/parts0.pt", "2/parts1.pt"))
+    for name, tensor in one["weights"].items():
+        assert torch.equal(first["weights"][name], second["weights"][name]), name
+        torch.testing.assert_close(first["weights"][name], tensor, rtol=1e-4, atol=1e-6)
+    assert len(one["logged"]) == 5
+    for alone, left, right in zip(one["logged"], first["logged"], second["logged"], strict=True):
+        assert left == right == pytest.approx(alone, rel=1e-4)
+
+
+def test_processes_agree_where_a_training_diverged_and_stop_together(results):
+    ends = [load(results / name)["huge"] for name in ("1/parts0.pt", "2/parts0.pt", "2/parts1.pt")]
+    assert [end["diverged_at"] for end in ends] == [2, 2, 2]
+    assert [end["steps"] for end in ends] == [2, 2, 2]

@@ -61,7 +61,7 @@ def test_inherited_options_keep_their_texts_and_a_subclass_may_change_them(capsy
     assert columns["instruction"].startswith("Template of what is asked, such as ``Translate to German: {en}``.")
     assert "default: 0" in columns["seed"]
     assert columns["seed"] != running_text["seed"]
-    assert running_text["seed"].startswith("Seed of the choice of validation documents and of the streamed order.")
+    assert running_text["seed"].startswith("Seed of the choice of validation documents; the order of training texts")
     assert help_of("ParaRel", capsys)["path"].startswith("The folder, or its URL, that holds")
 
 

@@ -19,7 +19,7 @@ from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.spans import encode
 from edit_lit.records import TextLines
-from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
+from edit_lit.tasks.task import IGNORED, Example, ExampleList, ExampleSet, Task
 
 ROUGH_EDITS = [
     pytest.mark.filterwarnings("ignore:.*did not reach their stopping loss:UserWarning"),
@@ -149,6 +149,19 @@ class Sides(Task):
 
     def val_dataset(self) -> ExampleSet:
         return ExampleList(self._examples[11:])
+
+
+class Uneven(Sides):
+    """The statements with labels on all, on one or on none of their tokens, and an answer in most."""
+
+    def train_dataset(self) -> ExampleSet:
+        examples = []
+        for number, example in enumerate(self._examples[:12]):
+            first = (1, len(example["labels"]) - 1, len(example["labels"]))[number % 3]
+            labels = [IGNORED] * first + example["labels"][first:]
+            answered = [number % 4 > 0 and wanted for wanted in example["answer_mask"]]
+            examples.append(Example(input_ids=example["input_ids"], labels=labels, answer_mask=answered))
+        return ExampleList(examples)
 
 
 def memit(corpus_path: str, cache_dir: str, **options: object) -> MEMIT:

@@ -6,9 +6,11 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from edit_lit.facts.request import EditRequest, normalized_name
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.seeds import seed_or_global
 
 
 @dataclass(kw_only=True, eq=False)
@@ -22,13 +24,14 @@ class FactSource(ABC):
 
     Args:
         limit: How many requests to keep; all of them if not given.
-        seed: Shuffle the source with this seed; keep its order if not given.
+        seed: Shuffle the source with this seed, or with that of ``seed_everything`` if it is ``run``; keep its order
+            if not given.
         skip: How many requests to drop from the front.
         indices: Positions in the source to take, in this order, instead of a shuffled choice.
     """
 
     limit: int | None = None
-    seed: int | None = None
+    seed: int | Literal["run"] | None = None
     skip: int = 0
     indices: Sequence[int] | None = None
 
@@ -39,6 +42,11 @@ class FactSource(ABC):
             raise ConfigError(f"skip is {self.skip}; it must be 0 or more.")
         if self.indices is not None and self.seed is not None:
             raise ConfigError("indices and seed exclude each other: indices already fix the order. Drop one.")
+
+    @property
+    def seed_in_force(self) -> int | None:
+        """The seed that shuffles the source; none if it keeps its order."""
+        return seed_or_global(None) if self.seed == "run" else self.seed
 
     @abstractmethod
     def read(self) -> list[EditRequest]:
@@ -75,6 +83,6 @@ class FactSource(ABC):
                         f"numbered 0 to {len(requests) - 1}."
                     )
             return [requests[index] for index in self.indices]
-        if self.seed is not None:
-            random.Random(self.seed).shuffle(requests)
+        if self.seed_in_force is not None:
+            random.Random(self.seed_in_force).shuffle(requests)
         return requests

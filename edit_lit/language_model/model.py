@@ -49,6 +49,9 @@ class LanguageModel(nn.Module):
         trust_remote_code: Run code that comes with the model.
         parts: Names of the model's parts, where they cannot be found.
 
+    Attributes:
+        prepared: Whether a FineTuner has prepared this model for training, and perhaps edited and trained it.
+
     Raises:
         ConfigError: If the tokenizer has no character offsets, or the blocks cannot be found.
     """
@@ -91,6 +94,7 @@ class LanguageModel(nn.Module):
         # must not be registered a second time.
         self._block_list = list(find_blocks(model, parts.blocks))
         self._output_projection = parts.output_projection
+        self.prepared = False
 
     @property
     def blocks(self) -> list[nn.Module]:

@@ -41,7 +41,7 @@ class RunningText(DataSetTask):
         stream: Read the training part as it is needed instead of holding it in memory; its order is random within a
             buffer only, and a run that stops in the middle of a pass resumes at the start of one.
         buffer: Blocks in that buffer.
-        seed: Seed of the choice of validation documents and of the streamed order.
+        seed: Seed of the choice of validation documents; the order of training texts is that of ``data.seed``.
         column: The records' column that holds the text.
     """
 
@@ -74,7 +74,7 @@ class RunningText(DataSetTask):
         self._val = ExampleList(blocks)
         if self.stream:
             self._train = ExampleStream(
-                partial(self._training, held_out, filter_), partial(self._blocks, tokenizer), self.buffer, self.seed
+                partial(self._training, held_out, filter_), partial(self._blocks, tokenizer), self.buffer
             )
             return
         examples = list(self._blocks(tokenizer, self._training(held_out, filter_)))

@@ -22,7 +22,7 @@ class ExampleStream(IterableDataset[Example]):
         documents: Opens the documents anew, in a fixed order.
         examples: Makes examples of documents.
         buffer: Examples to draw the next one from.
-        seed: Seed of the order; every pass has its own.
+        seed: Seed of the order, set by the data module; every pass has its own.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class ExampleStream(IterableDataset[Example]):
         documents: Callable[[], Iterator[str]],
         examples: Callable[[Iterable[str]], Iterator[Example]],
         buffer: int,
-        seed: int,
+        seed: int = 0,
     ) -> None:
         self.documents = documents
         self.examples = examples

@@ -40,6 +40,11 @@ class LayerSelection:
     layers: LayerChoice | list[int] = "all"
     modules: ModuleChoice | list[str] = "all"
 
+    @property
+    def hangs_on_edit(self) -> bool:
+        """Whether the choice is made by where the edit is."""
+        return isinstance(self.layers, str) and self.layers != "all"
+
     def numbers(self, language_model: LanguageModel, edited: Sequence[int]) -> list[int]:
         """The selected layers' numbers.
 

@@ -24,6 +24,17 @@ class Tuning(ABC):
         self.modules = modules
         self.selection = LayerSelection(layers, modules)
 
+    def check(self, language_model: LanguageModel, edited_layers: Sequence[int] | None) -> None:  # noqa: B027 - optional
+        """Refuse what :meth:`apply` would refuse, and change nothing; called before the edit, which may take long.
+
+        Args:
+            language_model: The model that will be tuned.
+            edited_layers: The layers that the edit changes; what hangs on them is not looked at if not given.
+
+        Raises:
+            ConfigError: If nothing would train.
+        """
+
     @abstractmethod
     def apply(self, language_model: LanguageModel, edited_layers: Sequence[int]) -> None:
         """Freeze what does not train, or add what does; called once, before a strategy wraps the model.
@@ -40,6 +51,11 @@ class FullTuning(Tuning):
         layers: The layers that train; see :class:`LayerSelection`.
         modules: The modules that train within them; see :class:`LayerSelection`.
     """
+
+    def check(self, language_model: LanguageModel, edited_layers: Sequence[int] | None) -> None:
+        """Refuse a selection of nothing."""
+        if edited_layers is not None or not self.selection.hangs_on_edit:
+            self.selection.select(language_model, edited_layers or ())
 
     def apply(self, language_model: LanguageModel, edited_layers: Sequence[int]) -> None:
         """Freeze everything else."""

@@ -36,9 +36,9 @@ class World(FactSource):
         return _in_rounds(requests, random.Random(f"{SEED} requests"))
 
     def _order(self, requests: list[EditRequest]) -> list[EditRequest]:
-        if self.seed is None:
+        if self.seed_in_force is None:
             return super()._order(requests)
-        return _in_rounds(requests, random.Random(self.seed))
+        return _in_rounds(requests, random.Random(self.seed_in_force))
 
 
 def _in_rounds(requests: Sequence[EditRequest], rng: random.Random) -> list[EditRequest]:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edit_lit.language_model.token_batch import TokenBatch
+from edit_lit.tasks.label_scores import label_scores
 from edit_lit.tasks.packing import check_packing, keeps_examples_apart, pack
 from edit_lit.tasks.task import Example, Task
 
@@ -37,8 +38,8 @@ def test_packed_training_is_training_on_each_alone(make):
     texts = [[5, 6, 7, 8], [9, 10], [11, 5, 12, 6, 7], [8, 8, 9]]
     rows = list(pack([example(ids) for ids in texts], 9))
     assert len(rows) == 2
-    packed, _ = tuner._score(Task.collate(None, rows))
-    alone = [tuner._score(Task.collate(None, [example(ids)]))[0] for ids in texts]
+    packed, _ = label_scores(tuner.language_model, Task.collate(None, rows))
+    alone = [label_scores(tuner.language_model, Task.collate(None, [example(ids)]))[0] for ids in texts]
     torch.testing.assert_close(packed, torch.cat(alone))
 
 

@@ -18,7 +18,7 @@ FLOORS = (
     ("tuning", "tasks", "measures"),
     ("editors",),
     ("reports",),
-    ("run_folder",),
+    ("run_folder", "checkpoint_io"),
     ("fine_tuner", "data_module", "world"),
     ("callbacks",),
     ("cli",),
@@ -27,7 +27,7 @@ FLOORS = (
 """Rooms import rooms of lower floors only, not even their neighbors."""
 
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
-WITH_LIGHTNING = {"run_folder", "fine_tuner", "data_module", "callbacks", "cli"}
+WITH_LIGHTNING = {"run_folder", "checkpoint_io", "fine_tuner", "data_module", "callbacks", "cli"}
 
 FILES = sorted([*ROOT.glob("edit_lit/**/*.py"), *ROOT.glob("callbacks/**/*.py")])
 MODULES = [path for path in FILES if path != ROOT / "edit_lit" / "__init__.py"]

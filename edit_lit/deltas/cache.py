@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from edit_lit.deltas.provenance import Provenance
 from edit_lit.deltas.weight_part import WeightPart
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.files import default_cache_dir
+from edit_lit.utilities.files import WriteError, default_cache_dir
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +43,13 @@ class DeltaCache:
         return distributed.from_first_process(found)
 
     def keep(self, delta: Delta) -> None:
-        """Write a Delta; one process does."""
-        if distributed.rank() == 0:
+        """Write a Delta; one process does. Where the folder cannot be written to, a warning says so."""
+        if distributed.rank() > 0:
+            return
+        try:
             delta.save(self.path(delta.provenance))
+        except WriteError as error:
+            warnings.warn(f"this edit is not kept for other runs: {error}", stacklevel=3)
 
     def path(self, provenance: Provenance) -> Path:
         """Where a Delta is kept."""
@@ -52,7 +57,8 @@ class DeltaCache:
 
     def _load(self, provenance: Provenance, kinds: Sequence[type[Part]]) -> Delta | None:
         path = self.path(provenance)
-        if not path.exists():
+        # Not Path.exists, which fails where the folder may not be looked into.
+        if not os.path.exists(path):
             return None
         try:
             delta = Delta.load(path, kinds)

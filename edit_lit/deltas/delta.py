@@ -8,8 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from edit_lit.deltas.part import Part
@@ -18,8 +16,12 @@ from edit_lit.deltas.updates import Update
 from edit_lit.deltas.weight_part import WeightPart
 from edit_lit.language_model import LanguageModel
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.files import write_atomically
+from edit_lit.utilities.finite import check_finite
 from edit_lit.utilities.identity import content_hash
+from edit_lit.utilities.tensor_files import read_fields, read_tensors, write_tensors
+
+_FORMAT = {"kind": "Delta", "version": "1"}
+"""What a file must say of itself; the version is raised when what it holds changes."""
 
 
 class Delta:
@@ -28,12 +30,16 @@ class Delta:
     Args:
         parts: The changes, each of one kind; they are applied in this order.
         provenance: What made them.
+
+    Raises:
+        ConfigError: If a part holds NaN or infinity.
     """
 
     def __init__(self, parts: Sequence[Part], provenance: Provenance) -> None:
         self.parts = list(parts)
         self.provenance = provenance
         self._applied = False
+        self._check_finite()
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -50,18 +56,34 @@ class Delta:
         """Whether this object has changed a model and can take the change back."""
         return self._applied
 
-    def apply(self, language_model: LanguageModel) -> None:
+    def apply(self, language_model: LanguageModel, other_weights: bool = False) -> None:
         """Put the edit into a model, below any adapter that it wears.
 
+        Args:
+            language_model: The model.
+            other_weights: Apply it although the weights that it changes are not those that it was made for: another
+                model's, fine-tuned, edited before, or of another type. What comes of it is for you to measure.
+
         Raises:
-            ConfigError: If it is applied already, or does not fit the model; nothing is changed then.
+            ConfigError: If it is applied already, holds NaN, does not fit the model, or was made for other weights;
+                nothing is changed then.
         """
         if self._applied:
             raise ConfigError("this Delta is applied already. Revert it before applying it again.")
+        self._check_finite()
         for part in self.parts:
             part.check(language_model)
-        for part in self.parts:
-            part.attach(language_model)
+            if not other_weights:
+                part.check_remembered(language_model)
+        attached: list[Part] = []
+        try:
+            for part in self.parts:
+                part.attach(language_model)
+                attached.append(part)
+        except BaseException:
+            for part in reversed(attached):
+                part.detach(language_model)
+            raise
         self._applied = True
 
     def revert(self, language_model: LanguageModel) -> None:
@@ -134,10 +156,14 @@ class Delta:
         return digest.hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Write the parts as safetensors, with their kinds and the provenance as metadata."""
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in _tensors(self.parts).items()}
-        metadata = {"parts": _description(self.parts), "provenance": self.provenance.to_json()}
-        write_atomically(Path(path), lambda temporary: save_file(tensors, temporary, metadata))
+        """Write the parts as safetensors, with their kinds, the provenance and checksums as metadata.
+
+        Raises:
+            ConfigError: If a part holds NaN or infinity, or the file cannot be written.
+        """
+        self._check_finite()
+        fields = {"parts": _description(self.parts), "provenance": self.provenance.to_json()}
+        write_tensors(Path(path), _tensors(self.parts), {**fields, **_FORMAT})
 
     @classmethod
     def load(cls, path: str | Path, kinds: Sequence[type[Part]] = (WeightPart,)) -> Delta:
@@ -148,14 +174,12 @@ class Delta:
             kinds: The kinds of part that it may hold; name your own to load them.
 
         Raises:
-            ConfigError: If the file is truncated or no Delta, or holds a part of another kind.
+            ConfigError: If the file is damaged or no Delta, or holds a part of another kind or NaN.
         """
         by_kind = {kind.kind: kind for kind in kinds}
         try:
-            with safe_open(str(path), framework="pt") as file:
-                metadata = file.metadata() or {}
-                stored = {key: file.get_tensor(key) for key in sorted(file.keys())}
-            described, provenance = json.loads(metadata["parts"]), Provenance.from_json(metadata["provenance"])
+            stored, fields = read_tensors(Path(path), _FORMAT)
+            described, provenance = json.loads(fields["parts"]), Provenance.from_json(fields["provenance"])
             unknown = sorted({part["kind"] for part in described} - by_kind.keys())
             if unknown:
                 raise ValueError(f"parts of the kind {', '.join(unknown)}, of which `kinds` names no class")
@@ -163,13 +187,21 @@ class Delta:
                 by_kind[part["kind"]].restore(_part_of(stored, number, part["kind"]), part["fields"])
                 for number, part in enumerate(described)
             ]
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+            return cls(parts, provenance)
+        except FileNotFoundError as error:
+            raise ConfigError(f"{path} does not exist. Name the file that an edit wrote.") from error
+        except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(f"{path} holds no complete Delta ({error}). Remove it and edit again.") from error
-        return cls(parts, provenance)
 
     def _check_applied(self) -> None:
         if not self._applied:
             raise ConfigError("this Delta is not applied, so there is nothing to revert. Call apply first.")
+
+    def _check_finite(self) -> None:
+        remedy = "Edit again, with the model in float32, less learning rate or fewer facts."
+        for part in self.parts:
+            for name, tensor in part.tensors().items():
+                check_finite(tensor, f"the Delta's {part.kind} {name.replace('|', ', ')}", remedy)
 
     def _weight_parts(self) -> list[WeightPart]:
         return [part for part in self.parts if isinstance(part, WeightPart)]
@@ -182,9 +214,10 @@ def read_provenance(path: str | Path) -> Provenance:
         ConfigError: If the file is no Delta.
     """
     try:
-        with safe_open(str(path), framework="pt") as file:
-            return Provenance.from_json((file.metadata() or {})["provenance"])
-    except (SafetensorError, KeyError, TypeError, ValueError, OSError) as error:
+        return Provenance.from_json(read_fields(Path(path), _FORMAT)["provenance"])
+    except FileNotFoundError as error:
+        raise ConfigError(f"{path} does not exist. Name the file that an edit wrote.") from error
+    except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"{path} holds no Delta ({error}). Name the file that an edit wrote.") from error
 
 

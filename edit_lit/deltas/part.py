@@ -29,9 +29,19 @@ class Part(ABC):
             ConfigError: Naming what is missing or of another shape.
         """
 
+    def remember(self, language_model: LanguageModel) -> None:  # noqa: B027 - only weights have something to remember
+        """Take down what the model is like for which this part was made; its editor's base class calls this."""
+
+    def check_remembered(self, language_model: LanguageModel) -> None:  # noqa: B027
+        """Refuse a model that is not what :meth:`remember` took down.
+
+        Raises:
+            ConfigError: Naming what differs.
+        """
+
     @abstractmethod
     def attach(self, language_model: LanguageModel) -> None:
-        """Put the change into the model."""
+        """Put the change into the model, or leave the model as it is and raise."""
 
     def check_unchanged(self, language_model: LanguageModel) -> None:  # noqa: B027 - most kinds keep no weights
         """Refuse to be detached from a model in which that would throw later training away.

@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit.utilities import distributed
+from edit_lit.utilities.finite import check_finite
 
 # Words at a time: few enough to stay in a processor's cache.
 _CHUNK = 1 << 18
@@ -40,6 +41,17 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     kept = {name: part for name, part in state.items() if name not in ("padding", "truncation")}
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
     return hashlib.sha256(json.dumps([kept, special], sort_keys=True).encode()).hexdigest()
+
+
+def check_finite_weights(model: nn.Module) -> None:
+    """Refuse a model whose weights hold NaN or infinity, in one fast pass.
+
+    Raises:
+        ConfigError: Naming the first such weight.
+    """
+    remedy = "Such a model answers nothing: load one that is whole, from a run that did not diverge."
+    for name, parameter in model.named_parameters():
+        check_finite(parameter, f"the model's weight {name}", remedy)
 
 
 def tensor_checksum(tensor: Tensor) -> int:

@@ -1,29 +1,89 @@
-"""Atomic writes, and the cache folder."""
+"""Files that are whole under their final name, and the cache folder."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
+
+from edit_lit.utilities.errors import ConfigError
+
+PARTIAL = ".partial-"
+"""What the folders are called in which files are written before they get their place."""
+
+_DAY = 24 * 60 * 60
+
+
+class WriteError(ConfigError, OSError):
+    """A file that could not be written; what stood under its name before is still there, whole."""
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file under a temporary name beside its place, then move it there.
+    """Write a file in a folder of its own beside its place, then move it there.
+
+    Under the final name there is the old file or the new one, whole, whatever is killed and whoever else writes it at
+    the same time. The new one is on the disk before the old one goes, and its permissions follow the umask, whatever
+    its writer's are. What killed processes leave behind is removed after a day.
 
     Args:
         path: The final name; its folder is made if need be.
-        write: Called with the temporary name, writes the whole file.
+        write: Called with the temporary name, writes the whole file. The name ends as the final one does, by which some
+            writers choose the format.
+
+    Raises:
+        WriteError: If the disk is full, or the folder cannot be written to.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix stays last: some writers choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
-        write(temporary)
-        os.replace(temporary, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
+        # Not a name alone: some writers have temporary files of their own beside what they write.
+        partial = path.parent / f"{PARTIAL}{uuid4().hex}"
+        partial.mkdir()
+        try:
+            temporary = partial / path.name
+            write(temporary)
+            temporary.chmod(partial.stat().st_mode & 0o666)
+            _to_disk(temporary)
+            os.replace(temporary, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be written ({error.strerror or error}). Make room and see to the permissions there, or "
+            "name another folder."
+        ) from error
+    with suppress(OSError):  # Some file systems know no such thing; the file itself is safe.
+        _to_disk(path.parent)
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, have reached the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
     finally:
-        temporary.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    for partial in folder.glob(f"{PARTIAL}*"):
+        with suppress(OSError):  # Another process was faster.
+            if time.time() - partial.stat().st_mtime > _DAY:
+                shutil.rmtree(partial)
 
 
 def default_cache_dir() -> Path:
-    """``$XDG_CACHE_HOME/edit_lit``, or ``~/.cache/edit_lit``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edit_lit"
+    """``$XDG_CACHE_HOME/edit_lit``, or ``~/.cache/edit_lit``.
+
+    Raises:
+        ConfigError: If the user has no home.
+    """
+    given = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return Path(given or Path.home() / ".cache") / "edit_lit"
+    except RuntimeError as error:
+        raise ConfigError("there is no home folder to keep caches in. Set XDG_CACHE_HOME to a folder.") from error

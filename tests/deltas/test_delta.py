@@ -3,14 +3,16 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import damage
 import pytest
 import tiny
 import torch
 from peft import LoraConfig, get_peft_model
-from safetensors.torch import load_file, save_file
 
 from edit_lit.deltas import Delta, LowRank, Part, Provenance, WeightPart, read_provenance
 from edit_lit.editors import FTM, TargetTraining
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.tensor_files import read_tensors, write_tensors
 
 NAME = "model.layers.1.mlp.down_proj.weight"
 
@@ -117,19 +119,38 @@ def test_save_and_load_are_the_identity(tmp_path):
 def test_files_that_hold_no_whole_delta_are_refused(tmp_path):
     path = tmp_path / "delta.safetensors"
     made().save(path)
-    tensors = load_file(path)
+    tensors, fields = read_tensors(path, {})
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(ValueError, match=r"delta.safetensors holds no complete Delta.*edit again"):
         Delta.load(path)
     parts = json.dumps([{"kind": "side", "fields": {}}])
-    save_file(tensors, path, {"parts": parts, "provenance": provenance().to_json()})
+    write_tensors(path, tensors, {**fields, "parts": parts})
     with pytest.raises(ValueError, match="parts of the kind side, of which `kinds` names no class"):
         Delta.load(path)
-    save_file(tensors, path, {"provenance": json.dumps({"health": {}, "layers": []})})
+    write_tensors(path, tensors, {**fields, "provenance": json.dumps({"health": {}, "layers": []})})
     with pytest.raises(ValueError, match="holds no complete Delta"):
         Delta.load(path)
     with pytest.raises(ValueError, match="holds no Delta"):
         read_provenance(path)
+    for read in (Delta.load, read_provenance):
+        with pytest.raises(ValueError, match="absent.safetensors does not exist. Name the file that an edit wrote"):
+            read(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("way", damage.DAMAGES)
+def test_no_damaged_file_is_taken_for_a_delta(tmp_path, way):
+    path = tmp_path / "delta.safetensors"
+    made().save(path)
+    damage.DAMAGES[way](path)
+    with pytest.raises(
+        ConfigError, match=r"delta.safetensors holds no complete Delta \(its? .*\). Remove it and edit again"
+    ):
+        Delta.load(path)
+
+
+def test_a_delta_cannot_be_saved_where_there_is_no_room(tmp_path):
+    with damage.room_for(100), pytest.raises(ConfigError, match=r"delta.safetensors cannot be written .*too large"):
+        made().save(tmp_path / "delta.safetensors")
 
 
 class Note(Part):
@@ -238,6 +259,104 @@ def test_another_models_delta_is_refused_before_anything_changes():
         delta.apply(language_model)
     assert_same(language_model, before)
     assert not delta.applied
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory):
+    """The file of an edit of ``tiny.llama()``."""
+    path = tmp_path_factory.mktemp("edit") / "delta.safetensors"
+    FTM([2], TargetTraining(epochs=3)).edit(tiny.llama(), tiny.requests(2)).save(path)
+    return path
+
+
+def refused(delta, language_model, reason):
+    before = weights(language_model)
+    with pytest.raises(ConfigError, match=reason):
+        delta.apply(language_model)
+    assert_same(language_model, before)
+    assert not delta.applied
+    delta.apply(language_model, other_weights=True)
+    assert delta.applied
+
+
+@torch.no_grad()
+def test_an_edit_goes_onto_the_weights_that_it_was_made_for(edited):
+    (name,) = Delta.load(edited).updates
+    another = f"{name} is not the weight that the edit was made for: .*other_weights=True"
+    refused(Delta.load(edited), tiny.llama(seed=1), another)
+    tuned = tiny.llama()
+    tuned.parameter(name)[3, 5] += 1e-9
+    refused(Delta.load(edited), tuned, another)
+    twice = tiny.llama()
+    Delta.load(edited).apply(twice)
+    refused(Delta.load(edited), twice, another)
+    half = tiny.llama()
+    half.model.bfloat16()
+    refused(Delta.load(edited), half, f"{name} is bfloat16, but .* made for it in float64. Load the model with dtype")
+
+
+@torch.no_grad()
+def test_other_weights_than_the_edited_ones_and_adapters_make_no_difference(edited):
+    language_model = tiny.llama()
+    language_model.parameter("model.layers.0.mlp.up_proj.weight")[0, 0] += 1
+    language_model.model = get_peft_model(language_model.model, LoraConfig(r=2, target_modules=["mlp.down_proj"]))
+    delta = Delta.load(edited)
+    delta.apply(language_model)
+    delta.revert(language_model)
+    delta.apply(language_model)
+
+
+def test_edits_one_after_the_other_fit_and_so_do_merged_ones(edited):
+    language_model, first = tiny.llama(), Delta.load(edited)
+    beside = FTM([2], TargetTraining(epochs=2)).edit(language_model, tiny.requests(4)[2:])
+    first.apply(language_model)
+    behind = FTM([2], TargetTraining(epochs=2)).edit(language_model, tiny.requests(4)[2:])
+    behind.apply(language_model)
+    behind.revert(language_model)
+    first.revert(language_model)
+    refused(behind, tiny.llama(), "is not the weight that the edit was made for")
+    merged = Delta.load(edited).merge(beside)
+    merged.apply(language_model)
+    refused(Delta.load(edited).merge(beside), language_model, "is not the weight")
+    behind.provenance = first.provenance
+    with pytest.raises(ConfigError, match="made for different model.layers.2"):
+        first.merge(behind)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_nan_is_refused_wherever_it_comes_from(tmp_path, value):
+    part = made().parts[0]
+    part.updates[NAME].left[2, 1] = float(value)
+    reason = f"^the Delta's weight {NAME}, left holds NaN or infinity. Edit again"
+    with pytest.raises(ConfigError, match=reason):
+        Delta([part], provenance())
+    language_model, delta = tiny.llama(), made()
+    before = weights(language_model)
+    delta.parts = [part]
+    with pytest.raises(ConfigError, match=reason):
+        delta.apply(language_model)
+    assert_same(language_model, before)
+    with pytest.raises(ConfigError, match=reason):
+        delta.save(tmp_path / "delta.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+@torch.no_grad()
+def test_an_edit_that_makes_weights_overflow_leaves_the_model_as_it_was():
+    language_model = tiny.llama()
+    language_model.model.half()
+    before, small, large = weights(language_model), made(), made()
+    large.updates[NAME].left.mul_(1e6)
+    delta = Delta([*small.parts, Note(torch.ones(1), "a"), *large.parts], provenance())
+    with pytest.raises(
+        ConfigError, match=f"{NAME} holds NaN or infinity once the edit is added. float16 is too narrow"
+    ):
+        delta.apply(language_model)
+    assert_same(language_model, before)
+    assert language_model.notes == []
+    language_model.parameter(NAME)[0, 0] = float("nan")
+    with pytest.raises(ConfigError, match=f"{NAME} holds NaN or infinity before the edit"):
+        small.apply(language_model)
 
 
 def test_the_key_tells_everything_but_diagnostics():

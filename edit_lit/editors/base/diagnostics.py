@@ -7,8 +7,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import Tensor
+
 from edit_lit.editors.targets.search import OptimizedValues
 from edit_lit.facts.request import EditRequest
+from edit_lit.utilities.errors import ConfigError
 
 EXAMPLES = 20
 """How many requests of a kind are named; of thousands, nobody reads more."""
@@ -52,6 +55,27 @@ class Diagnostics:
             "mean_steps": sum(self._steps) / len(self._steps),
             "condition": {str(layer): value for layer, value in self.condition.items()},
         }
+
+
+def check_facts(requests: Sequence[EditRequest], numbers: Tensor, what: str, option: str) -> None:
+    """Refuse NaN and infinity among the numbers of some facts.
+
+    Args:
+        requests: The facts.
+        numbers: Numbers of each, [facts, …].
+        what: What the numbers are.
+        option: The option of the learning rate.
+
+    Raises:
+        ConfigError: If there are any; it names the first fact.
+    """
+    finite = numbers.reshape(len(requests), -1).isfinite().all(1).tolist()
+    broken = [request.name for request, fine in zip(requests, finite, strict=True) if not fine]
+    if broken:
+        raise ConfigError(
+            f"the {what} of {len(broken)} of {len(requests)} facts became NaN or infinite, such as that of "
+            f"{broken[0]}. Lower {option}, or load the model with dtype float32."
+        )
 
 
 def listed(kind: str, names: Sequence[str]) -> dict[str, Any]:

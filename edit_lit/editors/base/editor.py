@@ -13,7 +13,7 @@ from edit_lit.deltas.provenance import code_hash
 from edit_lit.editors.base.diagnostics import warn_of_shared_subjects
 from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.fingerprint import model_fingerprint, tokenizer_fingerprint
+from edit_lit.language_model.fingerprint import check_finite_weights, model_fingerprint, tokenizer_fingerprint
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.identity import class_name, options_of
@@ -59,10 +59,12 @@ class Editor(ABC):
             The change, not applied yet.
 
         Raises:
-            ConfigError: If there are no requests, or one cannot be edited; the message names it.
+            ConfigError: If there are no requests, or one cannot be edited, or the model's weights or what is computed
+                hold NaN or infinity; the message names it.
         """
         if not requests:
             raise ConfigError("there are no edit requests. Name at least one fact to edit.")
+        check_finite_weights(language_model.model)
         compute = self.prepare(language_model, requests)
         provenance = self.provenance(language_model, requests)
         found = cache.find(provenance, self.kinds) if cache is not None else None
@@ -71,6 +73,8 @@ class Editor(ABC):
             return found
         started = time.perf_counter()
         parts, diagnostics = compute(provenance)
+        for part in parts:
+            part.remember(language_model)
         seconds = time.perf_counter() - started
         provenance = replace(provenance, diagnostics={**diagnostics, "seconds": seconds})
         delta = distributed.from_first_process(Delta(parts, provenance))

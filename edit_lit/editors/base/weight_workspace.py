@@ -16,6 +16,7 @@ from edit_lit.deltas.updates import Update, added, smallest
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import base_layer, projection_weight
+from edit_lit.utilities.finite import check_finite
 
 
 class WeightWorkspace:
@@ -63,11 +64,17 @@ class WeightWorkspace:
 
     @torch.no_grad()
     def add(self, layer: int, update: Update) -> None:
-        """Change a layer's weight by an update [D, N], as far as the constraint lets it."""
+        """Change a layer's weight by an update [D, N], as far as the constraint lets it.
+
+        Raises:
+            ConfigError: If the edited weight holds NaN or infinity.
+        """
         if self.constraint is not None:
             update = self.constraint.of_step(update, self._masters_DN[layer])
         self._masters_DN[layer] += update.dense()
         self.parameter(layer).copy_(self.oriented(layer, self._masters_DN[layer]))
+        remedy = "Load the model with dtype float32, or edit with less learning rate or more regularisation."
+        check_finite(self.parameter(layer), f"the edited weight of layer {layer}", remedy)
         self._updates[layer] = added(self._updates[layer], update) if layer in self._updates else smallest(update)
 
     @torch.no_grad()

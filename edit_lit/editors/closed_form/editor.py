@@ -22,7 +22,7 @@ from edit_lit.activations.token_rows import SubjectRow
 from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import LowRank
 from edit_lit.editors.base.constraints import UpdateConstraint
-from edit_lit.editors.base.diagnostics import Diagnostics, warn_of_shared_subjects
+from edit_lit.editors.base.diagnostics import Diagnostics, check_facts, warn_of_shared_subjects
 from edit_lit.editors.base.editor import Computation, Editor
 from edit_lit.editors.base.layers import check_given_layers, layers_of
 from edit_lit.editors.base.schedule import Schedule
@@ -40,6 +40,7 @@ from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.finite import check_finite
 
 log = logging.getLogger(__name__)
 
@@ -195,6 +196,8 @@ class ClosedFormEditor(Editor):
             found = find_target_values(
                 self.target_values, language_model, last, batch.scored, batch.kl_anchors, self.hook_point
             )
+            check_facts(batch.requests, found.values, "target value", "target_values.lr")
+            check_facts(batch.requests, found.losses, "loss", "target_values.lr")
             targets_FD, anchor = found.values, self.target_values.norm_anchor
             if anchor is not None:
                 targets_FD = anchor.anchored(
@@ -238,6 +241,7 @@ class ClosedFormEditor(Editor):
         for place, layer in enumerate(layers):
             stream.advance(layer - 1)
             reading = stream.read(layer)
+            check_finite(reading.keys, f"a fact's key at layer {layer}", "Load the model with dtype float32.")
             left, right = self.solve(preconditioners[layer], reading, targets_FD.double(), weights.weight(layer))
             weights.add(layer, LowRank(left * self.residual_fraction(len(layers) - place), right))
             if self.accumulates:

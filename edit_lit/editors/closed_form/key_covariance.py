@@ -6,14 +6,12 @@ Shape legend: N size of the MLP, T tokens.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 from tqdm.auto import tqdm
 
@@ -26,8 +24,10 @@ from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.records.corpora import Corpus, HubText
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.files import default_cache_dir, write_atomically
+from edit_lit.utilities.files import WriteError, default_cache_dir
+from edit_lit.utilities.finite import check_finite, is_finite
 from edit_lit.utilities.identity import Identified, content_hash, identity_of
+from edit_lit.utilities.tensor_files import DamagedFileError, read_tensors, write_tensors
 
 VERSION = 1
 """Raised when what is measured changes, so that no file of an earlier measurement passes for a new one."""
@@ -39,6 +39,8 @@ Products of keys are summed up in float32, whose eps is 1.2e-7. Where a corpus l
 eigenvalues that should be 0 were measured to lie between -4e-9 and 4e-9 of the largest, and an edit that inverts them
 differs from one machine to the next.
 """
+
+_REMEDY = "Load the model with dtype float32; if that does not help, its weights are broken."
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,12 @@ class Spectrum:
 
     @classmethod
     def of(cls, moment: Tensor, tokens: int) -> Spectrum:
-        """Decompose a second moment; eigenvalues that rounding made negative become zero."""
+        """Decompose a second moment; eigenvalues that rounding made negative become zero.
+
+        Raises:
+            ConfigError: If it holds NaN or infinity.
+        """
+        check_finite(moment, "the second moment of the keys", _REMEDY)
         values, vectors = torch.linalg.eigh(moment.double())
         return cls(values.clamp(min=0), vectors, tokens)
 
@@ -68,7 +75,8 @@ class KeyCovariance(Identified):
 
     All layers are measured in one pass over the corpus, which stops after the last of them. What is kept is the
     eigendecomposition, because every weight and ridge can be solved with it; a file is found again by the
-    model's weights, the corpus's text and ``max_tokens``, and by nothing else.
+    model's weights, the corpus's text and ``max_tokens``, and by nothing else. A file that is damaged or of something
+    else is made again with a warning; a folder that cannot be written to costs the measurement in each run.
 
     Args:
         corpus: The text; ``HubText`` as it is, the Wikipedia of the published results, if not given.
@@ -104,20 +112,22 @@ class KeyCovariance(Identified):
                 given, at the price of reading the model and the corpus once more.
 
         Raises:
-            ConfigError: If the corpus yields no token.
+            ConfigError: If the corpus yields no token, or the model's keys are NaN or infinite.
         """
         key = key or self._key(language_model)
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir() / "key_covariance"
         paths = {layer: folder / key[:24] / f"layer_{layer}.safetensors" for layer in layers}
+        fields = {layer: _fields(layer, key) for layer in layers}
         device = language_model.device
-        found = {layer: spectrum for layer, path in paths.items() if (spectrum := _read(path, key, device))}
-        # The first process's disk decides for all, or some would wait for others that have nothing to do.
-        missing = distributed.from_first_process([layer for layer in layers if layer not in found])
+        found = {layer: spectrum for layer in layers if (spectrum := _read(paths[layer], fields[layer], device))}
+        # What one process lacks all measure, or some would wait for others that have nothing to do.
+        lacking = distributed.from_all_processes([layer for layer in layers if layer not in found])
+        missing = sorted({layer for of_process in lacking for layer in of_process})
         if missing:
             for layer, moment in self._measure(language_model, self._rows(language_model), missing).items():
                 found[layer] = Spectrum.of(*moment)
                 if distributed.rank() == 0:
-                    _write(found[layer], paths[layer], key)
+                    _keep(found[layer], paths[layer], fields[layer])
         return {layer: found[layer] for layer in layers}
 
     def _key(self, language_model: LanguageModel) -> str:
@@ -156,31 +166,40 @@ class KeyCovariance(Identified):
                 keys_TN = keys_TN.to(working_type(keys_TN))
                 sums[layer] += keys_TN.T @ keys_TN
         count = int(distributed.sum_over_processes(tokens))
-        return {layer: (distributed.sum_over_processes(total) / count, count) for layer, total in sums.items()}
+        moments = {layer: distributed.sum_over_processes(total) / count for layer, total in sums.items()}
+        for layer, moment in moments.items():
+            check_finite(moment, f"the key covariance of layer {layer}", _REMEDY)
+        return {layer: (moment, count) for layer, moment in moments.items()}
 
 
 def _zeros(size: int, device: torch.device) -> Tensor:
     return torch.zeros(size, size, dtype=torch.float64, device=device)
 
 
-def _read(path: Path, key: str, device: torch.device) -> Spectrum | None:
-    """The spectrum in a file, or nothing, with a warning, if the file is damaged or of another model."""
-    if not path.exists():
-        return None
+def _fields(layer: int, key: str) -> dict[str, str]:
+    """What a file must say of itself."""
+    return {"kind": "key covariance", "version": str(VERSION), "layer": str(layer), "model_or_corpus": key}
+
+
+def _read(path: Path, fields: Mapping[str, str], device: torch.device) -> Spectrum | None:
+    """The spectrum in a file, or nothing, with a warning, if the file is damaged or of something else."""
     try:
-        with safe_open(str(path), framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
-            if metadata.get("key") == key:
-                values, vectors = file.get_tensor("values"), file.get_tensor("vectors")
-                return Spectrum(values, vectors, int(metadata["tokens"]))
-            reason = "it was measured on another model or corpus"
-    except (SafetensorError, KeyError, OSError) as error:
-        reason = f"it cannot be read ({error})"
-    warnings.warn(f"second moments in {path} are measured again: {reason}.", stacklevel=2)
-    return None
+        tensors, stored = read_tensors(path, fields)
+        if not all(map(is_finite, tensors.values())):
+            raise DamagedFileError("it holds NaN or infinity")
+        return Spectrum(tensors["values"].to(device), tensors["vectors"].to(device), int(stored["tokens"]))
+    except FileNotFoundError:
+        return None
+    except DamagedFileError as error:
+        if distributed.rank() == 0:
+            warnings.warn(f"the key covariance in {path} is measured again: {error}.", stacklevel=3)
+        return None
 
 
-def _write(spectrum: Spectrum, path: Path, key: str) -> None:
-    tensors = {"values": spectrum.values.cpu(), "vectors": spectrum.vectors.cpu().contiguous()}
-    metadata = {"key": key, "tokens": str(spectrum.tokens)}
-    write_atomically(path, lambda temporary: save_file(tensors, temporary, metadata))
+def _keep(spectrum: Spectrum, path: Path, fields: Mapping[str, str]) -> None:
+    """Write a spectrum; where that fails it is used all the same."""
+    tensors = {"values": spectrum.values, "vectors": spectrum.vectors}
+    try:
+        write_tensors(path, tensors, {**fields, "tokens": str(spectrum.tokens)})
+    except WriteError as error:
+        warnings.warn(f"this key covariance is not kept for other runs: {error}", stacklevel=3)

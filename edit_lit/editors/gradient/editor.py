@@ -8,13 +8,14 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import Dense, Update
 from edit_lit.editors.base.constraints import UpdateConstraint
-from edit_lit.editors.base.diagnostics import listed
+from edit_lit.editors.base.diagnostics import check_facts, listed
 from edit_lit.editors.base.editor import Computation, Editor
 from edit_lit.editors.base.layers import check_given_layers, layers_of
 from edit_lit.editors.base.schedule import Schedule
@@ -90,6 +91,7 @@ class TrainingEditor(Editor):
         """Train; the facts whose loss stayed above the stopping loss are named."""
         with frozen(language_model.model):
             updates, losses = self.train(language_model, batches)
+        check_facts(written, torch.tensor(losses), "loss", "training.lr")
         unfinished = [
             request.name for request, loss in zip(written, losses, strict=True) if loss >= self.training.stop_loss
         ]

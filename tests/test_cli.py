@@ -279,7 +279,7 @@ def test_deltas_are_merged(config, tmp_path):
         torch.testing.assert_close(merged.updates[name].dense(), expected)
     with pytest.raises(SystemExit, match="was given 1 Delta. Name two or more"):
         main(["merge", paths[0]])
-    with pytest.raises(SystemExit, match="holds no complete Delta"):
+    with pytest.raises(SystemExit, match="absent does not exist. Name the file"):
         main(["merge", paths[0], str(tmp_path / "absent")])
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import warnings
 from dataclasses import replace
@@ -24,8 +23,8 @@ from edit_lit.tasks.task import ExampleSet, Task
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.identity import class_name, content_hash
+from edit_lit.utilities.seeds import global_seed
 
-_SEED_VARIABLE = "PL_GLOBAL_SEED"
 _SAMPLE = 64
 
 
@@ -85,7 +84,7 @@ class RunRecorder(L.Callback):
             # What goes wrong behind the training, such as in an export, does not undo it.
             self._update(error=error or self._record.last.error)
             return
-        diverged_at = getattr(pl_module, "diverged_at", None)
+        diverged_at = pl_module.diverged_at if isinstance(pl_module, FineTuner) else None
         self._update(
             state=state if diverged_at is None else State.DIVERGED,
             step=trainer.global_step,
@@ -123,7 +122,7 @@ def _segment(trainer: L.Trainer, pl_module: L.LightningModule) -> Segment:
         command=list(sys.argv),
         versions=versions(),
         commit=commit(),
-        seeds=_seeds(datamodule),
+        seeds=_seeds(datamodule, pl_module),
         hashes=_hashes(datamodule, pl_module),
         devices=_devices(trainer),
         precision=str(trainer.precision),
@@ -135,17 +134,13 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _seeds(datamodule: object) -> dict[str, int | None]:
-    """The seed of the whole run, and those of its parts that have one."""
-    whole = os.environ.get(_SEED_VARIABLE)
-    seeds: dict[str, int | None] = {"seed_everything": int(whole) if whole else None}
-    if not isinstance(datamodule, EditDataModule):
-        return seeds
-    intrinsic = getattr(datamodule.intrinsic, "source", datamodule.intrinsic)
-    parts = {"edits": datamodule.edits, "intrinsic": intrinsic, "task": datamodule.task}
-    own: dict[str, int | None] = {"data.seed": datamodule.seed}
-    own |= {f"data.{name}.seed": getattr(part, "seed", None) for name, part in parts.items()}
-    return seeds | {name: seed for name, seed in own.items() if seed is not None}
+def _seeds(datamodule: object, pl_module: L.LightningModule) -> dict[str, int | None]:
+    """The seed of the whole run, and those that are in force for its parts."""
+    seeds: dict[str, int | None] = {"seed_everything": global_seed()}
+    for part in (datamodule, pl_module):
+        if isinstance(part, (EditDataModule, FineTuner)):
+            seeds |= part.seeds()
+    return seeds
 
 
 def _hashes(datamodule: object, pl_module: L.LightningModule) -> dict[str, Any]:

@@ -15,6 +15,8 @@ _SEED_NAMES = {
     "data.intrinsic.seed": "intrinsic",
     "data.intrinsic.source.seed": "intrinsic",
     "data.task.seed": "task",
+    "model.seed": "dropout",
+    "model.tuning.seed": "adapter",
 }
 
 

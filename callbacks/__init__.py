@@ -2,6 +2,7 @@
 
 from callbacks.edit_retention import EditRetentionCallback
 from callbacks.knowledge_edit import KnowledgeEdit
+from callbacks.run_record import RunRecorder
 from callbacks.run_report import RunReport
 
-__all__ = ["EditRetentionCallback", "KnowledgeEdit", "RunReport"]
+__all__ = ["EditRetentionCallback", "KnowledgeEdit", "RunRecorder", "RunReport"]

@@ -19,23 +19,12 @@ from edit_lit.measures.curve import Point
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.retention import ProbeSteps, Retention
 from edit_lit.measures.scores import Rule
+from edit_lit.reports import tensorboard
 from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
-
-_LAYOUT = {
-    "edits": {
-        "decay over downstream": [
-            "Multiline",
-            ["retention/edited/exact", "retention/intrinsic/exact", "downstream/val_accuracy"],
-        ],
-        "edited facts": ["Multiline", [r"edit/(efficacy|generalization|specificity)/exact"]],
-        "what became of them": ["Multiline", [r"retention/(stable|reverted|displaced|emergent|impossible)/exact"]],
-    },
-    "downstream": {"loss": ["Multiline", [r"downstream/(train|val)_loss"]]},
-}
 
 
 class EditRetentionCallback(L.Callback):
@@ -125,7 +114,7 @@ class EditRetentionCallback(L.Callback):
         """Take the baseline, or bring the curve of the run that is resumed to this run's loggers."""
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and distributed.rank() == 0:
-                logger.experiment.add_custom_scalars(_LAYOUT)
+                logger.experiment.file_writer.add_summary(tensorboard.layout())
         for step, point in self._earlier.items():
             _to_loggers(trainer, point, step)
         self._earlier = {}
@@ -205,4 +194,5 @@ def _facts(data: object) -> tuple[list[EditRequest], list[EditRequest]]:
 
 def _to_loggers(trainer: L.Trainer, point: Point, step: int) -> None:
     for logger in trainer.loggers:
-        logger.log_metrics(point, step=step)
+        framed = point | tensorboard.FRAME if isinstance(logger, TensorBoardLogger) else point
+        logger.log_metrics(framed, step=step)

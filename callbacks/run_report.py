@@ -2,82 +2,121 @@
 
 from __future__ import annotations
 
+import warnings
 from argparse import Namespace
+from pathlib import Path
 from typing import Literal
 
 import lightning as L
-from lightning.pytorch.loggers import TensorBoardLogger
-from rich.console import Console
-from rich.table import Table
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from edit_lit.measures.curve import curve_point
+from callbacks.to_loggers import log_figure, log_lines, log_table, log_text
+from edit_lit.data_module import EditDataModule
+from edit_lit.facts.request import EditRequest
 from edit_lit.measures.outcome_files import FOLDER
+from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule, half_life
+from edit_lit.reports.charts import chart_lines, points_of
+from edit_lit.reports.escaping import markdown_code
 from edit_lit.reports.figure import decay_figure
-from edit_lit.reports.report import report_run
+from edit_lit.reports.lost_facts import LOST_HEADER, lost_facts
+from edit_lit.reports.notes import run_notes
+from edit_lit.reports.report import notes_markdown, report_run
 from edit_lit.reports.run import Run
-from edit_lit.reports.table import HEADER, Row, run_table
+from edit_lit.reports.run_record import State
+from edit_lit.reports.table import run_header, run_table
+from edit_lit.reports.tensorboard import AT_END, ending_summary, hyperparameters_summary
+from edit_lit.reports.terminal import print_run
 from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 
 
 class RunReport(L.Callback):
-    """Prints the table, writes ``report/`` and completes the TensorBoard log when training ends.
+    """Prints the table, writes ``report/`` and completes the loggers' pages when training ends or is interrupted.
 
-    TensorBoard's row of hyper-parameters has those that its logger was given with ``log_hyperparams``.
+    TensorBoard, W&B and MLflow get the figure, the table, the lost facts and the config. TensorBoard's row of
+    hyper-parameters has those that its logger was given with ``log_hyperparams``. List it after ``RunRecorder``: it
+    tells how the run ended.
 
     Args:
-        rule: The success rule of the figure and of the half-life.
+        rule: The success rule of the figure, of the lost facts and of the half-life.
     """
 
     def __init__(self, rule: Literal["prob", "exact", "first"] = "exact") -> None:
         self.rule = Rule(rule)
-        self._run: Run | None = None
+        self._folder: Path | None = None
 
-    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Read the run back from its records and report it."""
-        folder = run_folder(trainer)
-        if distributed.rank() > 0 or not (folder / FOLDER).exists():
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Give the loggers the config, and TensorBoard the run's hyper-parameters, so that a running run has them."""
+        self._folder = run_folder(trainer)
+        if distributed.rank() > 0:
+            return
+        config = self._folder / "config.yaml"
+        for logger in trainer.loggers:
+            if config.exists():
+                log_text(logger, "config", markdown_code(config.read_text(encoding="utf-8")), trainer.global_step)
+            if isinstance(logger, TensorBoardLogger):
+                values = dict(vars(logger.hparams) if isinstance(logger.hparams, Namespace) else logger.hparams)
+                summary = hyperparameters_summary(values, str(logger.log_dir))
+                logger.experiment.file_writer.add_summary(summary)
+
+    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Read the run back from its records and report it, the table below the bar that has stopped by now."""
+        self._report(trainer)
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Report what there is of a run that was interrupted."""
+        if isinstance(exception, (KeyboardInterrupt, SystemExit)):
+            self._report(trainer)
+
+    def _report(self, trainer: L.Trainer) -> None:
+        folder, self._folder = self._folder, None
+        if folder is None or distributed.rank() > 0 or not (folder / FOLDER).exists():
             return
         for logger in trainer.loggers:
             logger.save()
-        self._run = Run.read(folder)
-        report_run(self._run, self.rule)
-        self._complete_log(trainer, self._run)
+        try:
+            run = Run.read(folder)
+        except ConfigError:
+            # Interrupted before the baseline: there is nothing to tell yet.
+            return
+        datamodule = getattr(trainer, "datamodule", None)
+        requests = datamodule.requests if isinstance(datamodule, EditDataModule) else []
+        try:
+            report_run(run, self.rule, requests)
+        except OSError as error:
+            # A full disk must not cost the answer.
+            warnings.warn(f"{folder / 'report'} could not be written ({error.strerror}).", stacklevel=2)
+        for logger in trainer.loggers:
+            self._complete_log(logger, run, requests)
+        print_run(run)
 
-    def on_fit_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        """Print the table, below the progress bar that has stopped by now."""
-        if self._run is not None:
-            print_table(f"Did the edits survive? {self._run.name}", HEADER, run_table(self._run))
-
-    def _complete_log(self, trainer: L.Trainer, run: Run) -> None:
+    def _complete_log(self, logger: Logger, run: Run, requests: list[EditRequest]) -> None:
+        step = run.last_step
         transitions = run.transitions(run.main_pool, self.rule)
-        curves = {pool: run.curve(pool) for pool in run.probes}
-        last = {pool: list(curve.values())[-1] for pool, curve in curves.items()}
-        final = curve_point({pool: next(iter(curve.values())) for pool, curve in curves.items()}, last)
-        final = {tag: value for tag, value in final.items() if tag.endswith(f"/{self.rule}")}
-        final |= {tag: float(value) for tag, value in trainer.callback_metrics.items() if "/val_" in tag}
         half = half_life(list(transitions), [item.retention for item in transitions.values()])
         if half is not None:
-            final[f"retention/half_life/{self.rule}"] = half
-            for logger in trainer.loggers:
-                logger.log_metrics({f"retention/half_life/{self.rule}": half}, step=trainer.global_step)
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_figure("decay", decay_figure(run, self.rule), trainer.global_step)
-                # The logger has them from the command line, or from a module's `save_hyperparameters`.
-                options = dict(vars(logger.hparams) if isinstance(logger.hparams, Namespace) else logger.hparams)
-                logger.log_hyperparams(options, {f"hp/{name}": value for name, value in final.items()})
+            logger.log_metrics({f"retention/half_life/{self.rule}": half}, step)
+        log_figure(logger, "decay", decay_figure(run, self.rule), step)
+        for title, lines in chart_lines(run).items():
+            log_lines(logger, title, lines, step)
+        log_table(logger, "table", run_header(run), run_table(run), step, notes_markdown(run_notes(run)))
+        lost = lost_facts(run, requests, self.rule) if requests else []
+        if lost:
+            log_table(logger, "lost facts", LOST_HEADER, lost, step)
+        if isinstance(logger, TensorBoardLogger):
+            finished = run.segment is None or run.segment.state is State.FINISHED
+            logger.log_metrics(_columns(run, self.rule), step)
+            logger.experiment.file_writer.add_summary(ending_summary(finished))
 
 
-def print_table(title: str, header: Row, rows: list[Row]) -> None:
-    """Print a table to the terminal."""
-    table = Table(title=title, title_justify="left")
-    for number, column in enumerate(header):
-        table.add_column(column, justify="right" if number else "left", no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*row)
-    console = Console()
-    # A log file has no width of its own, and a narrow one would break the numbers.
-    console.width = max(console.width, 100 if console.is_terminal else 160)
-    console.print(table)
+def _columns(run: Run, rule: Rule) -> dict[str, float]:
+    """The few last scores that a table of runs should show first."""
+    point = points_of(run)[run.last_step]
+    names = ("edit/efficacy", *(f"retention/{pool}" for pool in Pool))
+    chosen = {name: point[f"{name}/{rule}"] for name in names if f"{name}/{rule}" in point}
+    accuracy = run.downstream.get("val_accuracy")
+    if accuracy:
+        chosen["downstream/val_accuracy"] = accuracy[-1][1]
+    return {f"{AT_END}/{name}": value for name, value in chosen.items()}

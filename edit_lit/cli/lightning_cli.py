@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -19,13 +19,12 @@ import edit_lit.facts
 import edit_lit.tasks
 import edit_lit.tuning
 import edit_lit.world  # noqa: F401
-from callbacks import EditRetentionCallback, KnowledgeEdit, RunReport
+from callbacks import EditRetentionCallback, KnowledgeEdit, RunRecorder, RunReport
 from edit_lit.cli.trainer import EditTrainer
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
+from edit_lit.reports.hyperparameters import hyperparameters
 from edit_lit.run_folder import discard_if_unused, new_run_folder
-
-_NOT_OF_THE_RUN = ("config", "ckpt_path", "weights_only")
 
 
 class EditArgumentParser(LightningArgumentParser):
@@ -50,19 +49,19 @@ class SaveAndLogConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Log the leaves of the config by their dotted names."""
-        config = {key: value for key, value in self.config.as_dict().items() if key not in _NOT_OF_THE_RUN}
+        """Give the config to the loggers."""
         for logger in trainer.loggers:
-            logger.log_hyperparams(dict(_flat(config)))
+            logger.log_hyperparams(hyperparameters(self.config.as_dict()))
 
 
 class EditCLI(LightningCLI):
     """LightningCLI with the edit, its retention and the report as top-level keys of the config."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``edit``, ``retention``, ``report``, ``name`` and ``tensorboard``."""
+        """Add ``edit``, ``retention``, ``record``, ``report``, ``name`` and ``tensorboard``."""
         parser.add_lightning_class_args(KnowledgeEdit, "edit")
         parser.add_lightning_class_args(EditRetentionCallback, "retention")
+        parser.add_lightning_class_args(RunRecorder, "record")
         parser.add_lightning_class_args(RunReport, "report")
         parser.add_argument("--name", type=str, default="run", help="Folder of the run under trainer.default_root_dir.")
         parser.add_argument(
@@ -108,15 +107,6 @@ def _loggers(named: Logger | Sequence[Logger] | bool | None, folder: Path, board
     board = board and named is not False and not any(isinstance(logger, TensorBoardLogger) for logger in given)
     boards = [TensorBoardLogger(root, name, version, default_hp_metric=False)] if board else []
     return [*boards, CSVLogger(root, name, version), *given]
-
-
-def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str | int | float | bool]]:
-    """Leaves of a nested config by dotted name, in types that a table of hyper-parameters takes."""
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, (int, float, bool, str)) else str(value)
 
 
 def run_lightning(program: str, args: Sequence[str]) -> None:

@@ -12,11 +12,11 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from callbacks import KnowledgeEdit
 from callbacks.knowledge_edit import report_diagnostics
-from callbacks.run_report import print_table
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.probe import Probe
 from edit_lit.reports.table import HEADER, score_rows
+from edit_lit.reports.terminal import print_table
 from edit_lit.run_folder import discard_if_unused
 from edit_lit.utilities.errors import ConfigError
 
@@ -82,7 +82,7 @@ class EditTrainer(L.Trainer):
         probe = Probe(requests, language_model.tokenizer)
         before = probe.run(language_model)
         delta.apply(language_model)
-        print_table("The edit", HEADER[:3], score_rows([before, probe.run(language_model)]))
+        print_table("The edit", HEADER, score_rows([before, probe.run(language_model)]))
         delta.save(output)
         log.info("the Delta is in %s", output)
         if export is not None:

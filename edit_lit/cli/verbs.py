@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 
-from callbacks.run_report import print_table
 from edit_lit.deltas import Delta
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.report import report_comparison, report_run
 from edit_lit.reports.run import find_runs
-from edit_lit.reports.table import COMPARISON_HEADER, HEADER, run_table
+from edit_lit.reports.table import COMPARISON_HEADER
+from edit_lit.reports.terminal import print_run, print_table
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -27,15 +27,17 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
         output: Where the comparison goes; ``report/`` in the first named folder if not given.
     """
     found = find_runs([Path(path) for path in runs])
-    for run in found:
+    for run in found.runs:
         log.info("written: %s", report_run(run, Rule(rule)))
-    if len(found) == 1:
-        print_table(f"Did the edits survive? {found[0].name}", HEADER, run_table(found[0]))
+    if len(found.runs) == 1:
+        for line in found.left_out:
+            log.warning("left out: %s", line)
+        print_run(found.runs[0])
         return
     folder = Path(output or Path(runs[0]) / "report")
-    rows = report_comparison(found, folder, Rule(rule))
+    rows, notes = report_comparison(found.runs, folder, Rule(rule), found.left_out)
     log.info("written: %s", folder)
-    print_table("Which edits survived?", COMPARISON_HEADER, rows)
+    print_table("Which edits survived?", COMPARISON_HEADER, rows, notes)
 
 
 def merge(deltas: Sequence[str], output: str) -> None:

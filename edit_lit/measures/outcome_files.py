@@ -62,10 +62,18 @@ def read_probe(folder: Path, step: int) -> dict[Pool, Outcomes]:
 
     Raises:
         FileNotFoundError: If there is no record of this step.
+        ConfigError: If the file is damaged, or of another kind.
     """
-    table = pq.read_table(_file(folder, step))
-    by_pool = {pool: table.filter(pa.compute.equal(table["pool"], str(pool))) for pool in Pool}
-    return {pool: _outcomes(rows) for pool, rows in by_pool.items() if rows.num_rows}
+    path = _file(folder, step)
+    try:
+        table = pq.read_table(path)
+        by_pool = {pool: table.filter(pa.compute.equal(table["pool"], str(pool))) for pool in Pool}
+        return {pool: _outcomes(rows) for pool, rows in by_pool.items() if rows.num_rows}
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
+        remedy = "Delete it to go on without this probe." if step > 0 else "Run it again: retention is measured by it."
+        raise ConfigError(f"{path} is no whole record of a probe ({type(error).__name__}). {remedy}") from error
 
 
 def recorded_steps(folder: Path) -> list[int]:
@@ -92,7 +100,8 @@ def _file(folder: Path, step: int) -> Path:
 
 
 def _files(folder: Path) -> dict[int, Path]:
-    steps = {int(path.stem.removeprefix("step_")): path for path in folder.glob("step_*.parquet")}
+    named = {path.stem.removeprefix("step_"): path for path in folder.glob("step_*.parquet")}
+    steps = {int(number): path for number, path in named.items() if number.isdecimal()}
     before = _file(folder, BEFORE_EDIT)
     return ({BEFORE_EDIT: before} if before.exists() else {}) | steps
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edit_lit.measures.outcomes import Kind, Pool
-from edit_lit.measures.scores import SCORE_NAMES, Rule, edit_scores, mean_success, wilson_interval
+from edit_lit.measures.scores import SCORE_NAMES, Rule, applies, edit_scores, mean_success, wilson_interval
+from edit_lit.reports.escaping import figure_text
+from edit_lit.reports.notes import edit_note, ending_mark, ending_note
 from edit_lit.reports.run import Run, short_names
+from edit_lit.reports.run_record import State
 
 # Okabe and Ito's palette, told apart with any colour vision.
 _COLORS = {
@@ -28,23 +33,30 @@ def decay_figure(run: Run, rule: Rule = Rule.EXACT) -> Figure:
     facts, task = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     _draw_facts(facts, run, rule)
     _draw_task(task, run)
-    figure.suptitle(run.name)
+    _draw_missing_part([facts, task], run)
+    figure.suptitle(figure_text(run.name))
+    grave = [edit_note(run), ending_note(run) if run.segment is not None or run.diverged_at is not None else ""]
+    facts.set_title("\n".join(figure_text(note) for note in grave if note), fontsize=9, color="#B00020", wrap=True)
     return figure
 
 
-def comparison_figure(runs: list[Run], rule: Rule = Rule.EXACT) -> Figure:
-    """Retention of the facts under study in several runs, and their intrinsic facts dashed."""
+def comparison_figure(runs: Sequence[Run], rule: Rule = Rule.EXACT) -> Figure:
+    """Retention of the facts under study in several runs, and their intrinsic facts dotted."""
     figure = Figure(figsize=(9.0, 4.5), layout="constrained")
     axes = figure.subplots()
     for run, name in zip(runs, short_names(runs), strict=True):
-        (line,) = axes.plot([], [], marker="o", markersize=3, label=name)
+        mark = ending_mark(run)
+        label = f"{figure_text(name)}\n({mark})" if mark else figure_text(name)
+        (line,) = axes.plot([], [], marker="o", markersize=3, label=label)
         for pool, style in ((run.main_pool, "-"), (Pool.INTRINSIC, ":")):
             transitions = run.transitions(pool, rule)
-            axes.plot(
-                list(transitions), [item.retention for item in transitions.values()], style, color=line.get_color()
-            )
+            values = [item.retention for item in transitions.values()]
+            axes.plot(list(transitions), values, style, color=line.get_color())
+            if mark and values:
+                axes.plot(list(transitions)[-1], values[-1], "X", markersize=9, color=line.get_color())
     axes.set(xlabel="optimizer steps", ylabel=f"retention ({rule})", ylim=(-0.02, 1.02))
-    axes.set_title("edited facts solid, intrinsic facts dotted", fontsize=9)
+    crosses = ", a cross where a run stopped before its end" if any(map(ending_mark, runs)) else ""
+    axes.set_title(f"edited facts solid, intrinsic facts dotted{crosses}", fontsize=9)
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, loc="outside right upper")
     return figure
@@ -68,16 +80,21 @@ def _draw_facts(axes: Axes, run: Run, rule: Rule) -> None:
         values = [item.retention for item in intrinsic.values()]
         axes.plot(list(intrinsic), values, "--", color=_COLORS["intrinsic"], label="intrinsic facts retained")
     axes.set(ylabel=f"success ({rule})", ylim=(-0.02, 1.02))
-    _finish(axes)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
 
 
 def _draw_interval(axes: Axes, run: Run, rule: Rule) -> None:
     """The 95 % interval of efficacy: Wilson's, over the edited facts."""
-    transitions = run.transitions(Pool.EDITED, rule)
-    bounds = [wilson_interval(item.stable + item.emergent, item.total) for item in transitions.values()]
+    bounds = {}
+    for step, outcomes in run.curve(Pool.EDITED).items():
+        asked = outcomes.of_kind(Kind.REWRITE)
+        asked = asked[applies(asked, rule)]
+        if len(asked):
+            bounds[step] = wilson_interval(round(mean_success(asked, rule) * len(asked)), len(asked))
     if bounds:
-        low, high = zip(*bounds, strict=True)
-        axes.fill_between(list(transitions), low, high, color=_COLORS["efficacy"], alpha=0.15, linewidth=0)
+        low, high = zip(*bounds.values(), strict=True)
+        axes.fill_between(list(bounds), low, high, color=_COLORS["efficacy"], alpha=0.15, linewidth=0)
 
 
 def _draw_task(axes: Axes, run: Run) -> None:
@@ -100,6 +117,13 @@ def _draw_task(axes: Axes, run: Run) -> None:
         axes.legend(handles, labels, fontsize=8, loc="center right")
 
 
-def _finish(axes: Axes) -> None:
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+def _draw_missing_part(every: Sequence[Axes], run: Run) -> None:
+    """Hatch the planned steps that the run did not come to, or as many of them as leave room for the curve."""
+    segment = run.segment
+    if segment is None or segment.steps_planned is None or segment.state is State.FINISHED:
+        return
+    start = max(run.last_step, segment.step)
+    end = min(segment.steps_planned, start + max(start // 2, 1))
+    if end > start:
+        for axes in every:
+            axes.axvspan(start, end, facecolor="#F3F3F3", edgecolor="#CCCCCC", hatch="//", zorder=0)

@@ -1,48 +1,64 @@
-"""A run read back from its folder: outcomes, downstream curves, seconds of the edit."""
+"""A run read back from its folder: outcomes, downstream curves, its own record."""
 
 from __future__ import annotations
 
-import csv
+import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from edit_lit.deltas import read_provenance
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Kind, Outcomes, Pool
-from edit_lit.measures.scores import Rule, TransitionCounts, transition_counts
+from edit_lit.measures.scores import Rule, TransitionCounts, diverged_step, transition_counts
+from edit_lit.reports.metrics_file import Series, read_downstream
+from edit_lit.reports.run_record import FILE, RunRecord, Segment
 from edit_lit.utilities.errors import ConfigError
 
-Series = list[tuple[int, float]]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run's outcomes and downstream scores.
+    """A run's outcomes and downstream scores, up to where its numbers end if it diverged.
 
     Args:
         folder: The run's folder.
         probes: Outcomes by pool and step.
-        downstream: Curves of the downstream task by tag, each (step, value) in order.
+        metrics: Curves of the downstream task by tag, each (step, value) in order.
         edit_seconds: How long the edit took when it was made; none if nothing was edited.
+        record: What the run says of itself; none in a folder of an older version.
     """
 
     folder: Path
     probes: Mapping[Pool, Mapping[int, Outcomes]]
-    downstream: Mapping[str, Series]
+    metrics: Mapping[str, Series] = field(default_factory=dict)
     edit_seconds: float | None = None
+    record: RunRecord | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Run:
         """Read a run's folder.
 
         Raises:
-            ConfigError: If it holds no probe records.
+            ConfigError: If it holds no probe from after the edit, or a file of it is damaged. The message names it.
         """
+        record = RunRecord.read(folder)
+        if record is not None and not (folder / FOLDER).exists():
+            raise ConfigError(f"{folder} is {record.last.state} and was never probed, so there is nothing to report.")
         delta = folder / "edits" / "delta.safetensors"
         seconds = read_provenance(delta).diagnostics.get("seconds") if delta.exists() else None
-        return cls(folder, read_probes(folder / FOLDER), _read_downstream(folder / "metrics.csv"), seconds)
+        run = cls(folder, read_probes(folder / FOLDER), read_downstream(folder / "metrics.csv"), seconds, record)
+        if not run.curve(run.main_pool):
+            why = (
+                "its first answers are not numbers"
+                if run.diverged_at is not None
+                else "it ended before its first probe"
+            )
+            raise ConfigError(f"{folder} has no curve to report: {why} after the edit. Run it again.")
+        return run
 
     @property
     def name(self) -> str:
@@ -52,55 +68,113 @@ class Run:
     @property
     def main_pool(self) -> Pool:
         """The facts under study: the edited ones, or in a control run the same facts unedited."""
-        return Pool.EDITED if Pool.EDITED in self.probes else Pool.UNEDITED
+        return next((pool for pool in (Pool.EDITED, Pool.UNEDITED) if pool in self.probes), Pool.INTRINSIC)
+
+    @property
+    def segment(self) -> Segment | None:
+        """The stretch of the record that decides what became of the run."""
+        return self.record.last if self.record is not None else None
+
+    @cached_property
+    def diverged_at(self) -> int | None:
+        """The first step at which loss, weights or answers were not numbers; nothing if all were."""
+        return min((step for step in (self._noted_divergence, self._seen_divergence) if step is not None), default=None)
+
+    @property
+    def _noted_divergence(self) -> int | None:
+        return self.segment.diverged_at if self.segment is not None else None
+
+    @cached_property
+    def _seen_divergence(self) -> int | None:
+        steps = (diverged_step(of_pool) for of_pool in self.probes.values())
+        return min((step for step in steps if step is not None), default=None)
+
+    @cached_property
+    def last_step(self) -> int:
+        """The step of the last probe whose answers are numbers."""
+        return max(self.curve(self.main_pool))
+
+    @property
+    def downstream(self) -> dict[str, Series]:
+        """Curves of the downstream task, without what came when the run had diverged."""
+        end = self.diverged_at
+        return {
+            tag: kept
+            for tag, points in self.metrics.items()
+            if (kept := [point for point in points if end is None or point[0] < end])
+        }
 
     def before(self, pool: Pool) -> Outcomes | None:
         """Outcomes of the unedited model."""
         return self.probes.get(pool, {}).get(BEFORE_EDIT)
 
     def curve(self, pool: Pool) -> dict[int, Outcomes]:
-        """Outcomes from the baseline on, by step."""
-        return {step: outcomes for step, outcomes in self.probes.get(pool, {}).items() if step != BEFORE_EDIT}
+        """Outcomes from the baseline on, by step, as long as they are numbers."""
+        noted, seen = self._noted_divergence, self._seen_divergence
+        return {
+            step: outcomes
+            for step, outcomes in self.probes.get(pool, {}).items()
+            if step != BEFORE_EDIT and (noted is None or step <= noted) and (seen is None or step < seen)
+        }
 
     def transitions(self, pool: Pool, rule: Rule, kind: Kind = Kind.REWRITE) -> dict[int, TransitionCounts]:
-        """What became of a pool's facts at each step since the baseline."""
+        """What became of a pool's facts at each step since the baseline; of edited ones, those the edit made right."""
         curve = self.curve(pool)
         if not curve:
             return {}
         baseline = next(iter(curve.values()))
-        return {step: transition_counts(baseline, outcomes, rule, kind) for step, outcomes in curve.items()}
+        before = self.before(pool) if pool is Pool.EDITED else None
+        return {step: transition_counts(baseline, outcomes, rule, kind, before) for step, outcomes in curve.items()}
 
 
-def find_runs(paths: list[Path]) -> list[Run]:
-    """All runs in the given folders and below them, in the order of their paths.
+@dataclass(frozen=True)
+class FoundRuns:
+    """Runs that were read, and what could not be.
+
+    Args:
+        runs: The runs, in the order of their paths.
+        left_out: For each folder that was left out a line that says why.
+    """
+
+    runs: Sequence[Run]
+    left_out: Sequence[str] = ()
+
+
+def find_runs(paths: Sequence[Path]) -> FoundRuns:
+    """All runs in the given folders and below them.
 
     Raises:
-        ConfigError: If there is none.
+        ConfigError: If there is none that can be read.
     """
-    folders = sorted({records.parent for path in paths for records in [*path.rglob(FOLDER)]})
-    if not folders:
+    folders: list[Path] = []
+    left_out: list[str] = []
+    for path in paths:
+        found = {file.parent for name in (FOLDER, FILE) for file in path.rglob(name)}
+        folders += sorted(found - set(folders))
+        if not found:
+            left_out.append(f"{path} holds no run.")
+    runs = []
+    for folder in folders:
+        try:
+            runs.append(Run.read(folder))
+        except ConfigError as error:
+            left_out.append(str(error))
+    if not runs and len(left_out) == 1 and folders:
+        raise ConfigError(left_out[0])
+    if not runs:
         listed = ", ".join(str(path) for path in paths)
+        why = f" {' '.join(left_out)}" if folders else ""
         raise ConfigError(
-            f"no run with a {FOLDER} folder in {listed}. Name the folder of a run, such as runs/quickstart."
+            f"no run with a {FOLDER} folder in {listed}.{why} Name the folder of a run, such as runs/quickstart."
         )
-    return [Run.read(folder) for folder in folders]
+    return FoundRuns(runs, left_out)
 
 
 def short_names(runs: Sequence[Run]) -> list[str]:
     """Names that tell runs apart: without the version where all have the same."""
     folders = [run.folder.resolve() for run in runs]
-    if len({folder.name for folder in folders}) == 1:
+    if len({folder.name for folder in folders}) == 1 and len({folder.parent.name for folder in folders}) == len(runs):
         return [folder.parent.name for folder in folders]
-    return [run.name for run in runs]
-
-
-def _read_downstream(path: Path) -> dict[str, Series]:
-    if not path.exists():
-        return {}
-    series: dict[str, Series] = {}
-    with path.open(newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            for tag, value in row.items():
-                if tag.startswith("downstream/") and value:
-                    series.setdefault(tag.removeprefix("downstream/"), []).append((int(row["step"]), float(value)))
-    return {tag: sorted(points) for tag, points in series.items()}
+    names = [run.name for run in runs]
+    # Two folders of the same name at different places.
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]

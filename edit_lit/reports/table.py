@@ -7,20 +7,27 @@ from collections.abc import Sequence
 
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.measures.scores import SCORE_NAMES, Rule, TransitionCounts, edit_scores, half_life, wilson_interval
+from edit_lit.reports.escaping import markdown_text
+from edit_lit.reports.notes import ending_mark, last_column
 from edit_lit.reports.run import Run, short_names
 
 Row = tuple[str, ...]
 
-HEADER: Row = ("", "before the edit", "after the edit", "after fine-tuning")
+HEADER: Row = ("", "before the edit", "after the edit")
+
+
+def run_header(run: Run) -> Row:
+    """The columns of a run's table."""
+    return (*HEADER, last_column(run))
 
 
 def run_table(run: Run) -> list[Row]:
-    """Rows of one run, in the columns of ``HEADER``."""
+    """Rows of one run, in the columns of ``run_header``."""
     rows: list[Row] = []
     curve = run.curve(Pool.EDITED)
     if curve:
         rows += score_rows([run.before(Pool.EDITED), next(iter(curve.values())), list(curve.values())[-1]])
-    for pool in (run.main_pool, Pool.INTRINSIC):
+    for pool in dict.fromkeys((run.main_pool, Pool.INTRINSIC)):
         for rule in (Rule.PROB, Rule.EXACT):
             rows += _retention_rows(run, pool, rule)
     for tag, label in (("val_accuracy", "downstream accuracy"), ("val_loss", "downstream loss")):
@@ -51,11 +58,14 @@ def _retention_rows(run: Run, pool: Pool, rule: Rule) -> list[Row]:
     if not transitions:
         return []
     last = list(transitions.values())[-1]
+    rows: list[Row] = []
+    if last.already_right:
+        facts = last.total + last.already_right
+        rows.append((f"right before the edit, not counted ({rule})", f"{last.already_right} of {facts}", "", ""))
     if not last.baseline_successes:
-        return []
-    rows: list[Row] = [
-        (f"retention, {pool} ({rule})", "", _percent(last.baseline_successes / last.total), retention_text(last))
-    ]
+        return rows
+    made_right = _percent(last.baseline_successes / last.total)
+    rows.append((f"retention, {pool} ({rule})", "", made_right, retention_text(last)))
     if pool is run.main_pool and rule is Rule.EXACT:
         half = half_life(list(transitions), [step_counts.retention for step_counts in transitions.values()])
         rows.append(("half-life", "", "", f"step {half}" if half is not None else f"beyond step {max(transitions)}"))
@@ -89,13 +99,16 @@ COMPARISON_HEADER: Row = (
 def comparison_table(runs: Sequence[Run]) -> list[Row]:
     """Runs side by side, in the columns of ``COMPARISON_HEADER``, by the ``exact`` rule.
 
-    Scores are those right after the edit and those after fine-tuning.
+    Scores are those right after the edit and those at the last probe: after fine-tuning, unless a mark behind the run's
+    name says how far it came.
     """
     return [_comparison_row(run, name) for run, name in zip(runs, short_names(runs), strict=True)]
 
 
 def _comparison_row(run: Run, name: str) -> Row:
-    cells: list[str] = [name, "" if run.edit_seconds is None else f"{run.edit_seconds:.1f}"]
+    mark = ending_mark(run)
+    seconds = "" if run.edit_seconds is None else f"{run.edit_seconds:.1f}"
+    cells: list[str] = [f"{name} ({mark})" if mark else name, seconds]
     curve = list(run.curve(Pool.EDITED).values())
     for score in ("efficacy", "generalization", "specificity"):
         ends = [_percent(_score(outcomes, score, Rule.EXACT)) for outcomes in (*curve[:1], *curve[-1:])]
@@ -104,10 +117,14 @@ def _comparison_row(run: Run, name: str) -> Row:
         transitions = list(run.transitions(pool, Rule.EXACT).values())
         cells.append(retention_text(transitions[-1]) if transitions and transitions[-1].baseline_successes else "")
     accuracy = run.downstream.get("val_accuracy")
-    return (*cells, _percent(accuracy[-1][1]) if accuracy else "")
+    if not accuracy:
+        return (*cells, "")
+    step, value = accuracy[-1]
+    return (*cells, _percent(value) if step == run.last_step else f"{_percent(value)} at step {step}")
 
 
-def markdown_table(header: Row, rows: list[Row]) -> str:
+def markdown_table(header: Row, rows: Sequence[Row]) -> str:
     """A Markdown table."""
-    lines = [header, tuple("---" for _ in header), *rows]
+    escaped = [tuple(markdown_text(cell) for cell in line) for line in (header, *rows)]
+    lines = [escaped[0], tuple("---" for _ in header), *escaped[1:]]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

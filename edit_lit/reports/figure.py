@@ -98,9 +98,10 @@ def _draw_interval(axes: Axes, run: Run, rule: Rule) -> None:
 
 
 def _draw_task(axes: Axes, run: Run) -> None:
-    for tag in ("train_loss", "val_loss"):
+    for tag, style in (("train_loss", "-"), ("val_loss", "o-")):
         if tag in run.downstream:
-            axes.plot(*zip(*run.downstream[tag], strict=True), color=_COLORS[tag], label=tag.replace("_", " "))
+            points = zip(*run.downstream[tag], strict=True)
+            axes.plot(*points, style, markersize=3, color=_COLORS[tag], label=tag.replace("_", " "))
     axes.set(xlabel="optimizer steps", ylabel="downstream loss")
     axes.set_ylim(bottom=0)
     handles, labels = axes.get_legend_handles_labels()
@@ -122,7 +123,7 @@ def _draw_missing_part(every: Sequence[Axes], run: Run) -> None:
     segment = run.segment
     if segment is None or segment.steps_planned is None or segment.state is State.FINISHED:
         return
-    start = max(run.last_step, segment.step)
+    start = run.last_step if run.diverged_at is not None else max(run.last_step, segment.step)
     end = min(segment.steps_planned, start + max(start // 2, 1))
     if end > start:
         for axes in every:

@@ -67,8 +67,10 @@ def _retention_rows(run: Run, pool: Pool, rule: Rule) -> list[Row]:
     made_right = _percent(last.baseline_successes / last.total)
     rows.append((f"retention, {pool} ({rule})", "", made_right, retention_text(last)))
     if pool is run.main_pool and rule is Rule.EXACT:
-        half = half_life(list(transitions), [step_counts.retention for step_counts in transitions.values()])
-        rows.append(("half-life", "", "", f"step {half}" if half is not None else f"beyond step {max(transitions)}"))
+        if len(transitions) > 1:
+            half = half_life(list(transitions), [step_counts.retention for step_counts in transitions.values()])
+            text = f"step {half}" if half is not None else f"beyond step {max(transitions)}"
+            rows.append(("half-life", "", "", text))
         if last.erased:
             rows.append(("erased: reverted / displaced", "", "", f"{last.reverted} / {last.displaced}"))
     return rows

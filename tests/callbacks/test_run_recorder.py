@@ -127,9 +127,13 @@ def test_a_resumed_run_adds_to_its_record(tmp_path):
     assert record.last.resumed_from == str(checkpoint)
 
 
-def test_a_fit_in_which_nothing_is_left_to_do_is_finished(tmp_path):
-    record = fit(tmp_path, max_steps=0, retention=False)
-    assert (record.last.state, record.last.step) == (State.FINISHED, 0)
+@pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create:UserWarning")
+def test_a_resumed_run_with_nothing_left_to_train_is_finished(tmp_path):
+    saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=6)
+    fit(tmp_path, [saver], retention=False, enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "saved").iterdir()
+    record = fit(tmp_path / "again", resume=str(checkpoint), retention=False)
+    assert (record.last.state, record.last.step) == (State.FINISHED, 6)
 
 
 def test_what_fails_behind_the_training_does_not_undo_it(tmp_path):

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 
 class OtherObjects:
@@ -36,6 +37,6 @@ class OtherObjects:
         others = others or [other for other in self._all if other != object_]
         if not others:
             raise ConfigError(
-                f"all facts have the object {object_!r}, so no other can be written. Add facts with others."
+                f"all facts have the object {shown(object_)}, so no other can be written. Add facts with others."
             )
         return random.Random(f"{relation} {subject} {object_}").choice(others)

@@ -33,7 +33,7 @@ class OtherObjects:
         Raises:
             ConfigError: If there is no other object at all.
         """
-        others = [other for other in self._of[relation] if other != object_]
+        others = [other for other in self._of.get(relation, ()) if other != object_]
         others = others or [other for other in self._all if other != object_]
         if not others:
             raise ConfigError(

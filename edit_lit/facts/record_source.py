@@ -38,6 +38,11 @@ class RecordFiles(FactSource):
         check_on_error(self.on_error)
         check_path(self.path)
 
+    @property
+    def called(self) -> str:
+        """Class and path."""
+        return f"{type(self).__name__} of {self.path}"
+
     def collect(self, records: Sequence[Any], make: Maker) -> list[EditRequest]:
         """The requests of all records, in their order.
 
@@ -46,7 +51,7 @@ class RecordFiles(FactSource):
             make: Makes the requests of one record.
 
         Raises:
-            ConfigError: If a record is malformed, unless ``on_error`` is ``skip``.
+            ConfigError: If a record is malformed, unless ``on_error`` is ``skip``; or if all are.
         """
         requests: list[EditRequest] = []
         malformed = MalformedRecords(self.on_error)
@@ -54,6 +59,8 @@ class RecordFiles(FactSource):
             where = f"{self.path}, record {number}"
             with malformed.within(where):
                 requests += make(Fields(record, where), number)
+        if not requests and malformed.errors:
+            raise ConfigError(f"{self.path}: every record is malformed. {malformed.errors[0]}")
         malformed.warn(len(records))
         return requests
 

@@ -48,6 +48,11 @@ class FactSource(ABC):
         """The seed that shuffles the source; none if it keeps its order."""
         return seed_or_global(None) if self.seed == "run" else self.seed
 
+    @property
+    def called(self) -> str:
+        """How messages call this source."""
+        return type(self).__name__
+
     @abstractmethod
     def read(self) -> list[EditRequest]:
         """Every request of the source, in its own order."""
@@ -69,12 +74,12 @@ class FactSource(ABC):
         chosen = requests[self.skip : stop]
         if not chosen:
             raise ConfigError(
-                f"{type(self).__name__} yields no facts: {len(requests)} remain and skip is {self.skip}. "
+                f"{self.called} yields no facts: {len(requests)} remain and skip is {self.skip}. "
                 "Lower skip, or name a larger source."
             )
         if self.limit is not None and len(chosen) < self.limit:
             warnings.warn(
-                f"limit asks {type(self).__name__} for {self.limit} facts, but there are {len(chosen)}. "
+                f"limit asks {self.called} for {self.limit} facts, but there are {len(chosen)}. "
                 "Lower limit, or name a larger source.",
                 stacklevel=2,
             )
@@ -85,7 +90,7 @@ class FactSource(ABC):
             for index in self.indices:
                 if not 0 <= index < len(requests):
                     raise ConfigError(
-                        f"indices holds {index}, but {type(self).__name__} has {len(requests)} facts, "
+                        f"indices holds {index}, but {self.called} has {len(requests)} facts, "
                         f"numbered 0 to {len(requests) - 1}."
                     )
             return [requests[index] for index in self.indices]

@@ -10,6 +10,7 @@ from edit_lit.records.fields import Fields
 from edit_lit.tasks.prompt_templates import Plain, PromptTemplate
 from edit_lit.tasks.record_task import Item, RecordTask
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shortened
 
 _PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 """Written twice a brace stands for itself; between two single ones stands a column's name, whatever is in it."""
@@ -77,7 +78,7 @@ def _filled(template: str, record: Fields, may_be_empty: bool = False) -> str:
         if match[1] is None:
             return match[0][0]
         if match[1] not in record.names:
-            has = ", ".join(record.names)
+            has = shortened(", ".join(record.names), 200)
             raise ConfigError(
                 f"{record.where}: there is no column {match[1]!r} for {template!r}. It has {has}. "
                 "Name one of them, or write a brace twice if it is meant."

@@ -112,7 +112,9 @@ class RecordTask(DataSetTask):
         malformed.warn(len(train) + len(val))
         if not chosen or not measured:
             part, why = ("train", f"val_examples is {self.val_examples}") if not chosen else ("measure", "no record")
-            why = str(malformed.errors[0]) if malformed.errors else filter_.report() if filter_ is not None else why
+            if malformed.errors:
+                raise ConfigError(f"{self.path} leaves nothing to {part} on. {malformed.errors[0]}")
+            why = filter_.report() if filter_ is not None else why
             raise ConfigError(f"{self.path} leaves nothing to {part} on: {why}. Loosen that, or name another file.")
         if self.limit is not None and len(chosen) < self.limit:
             warnings.warn(

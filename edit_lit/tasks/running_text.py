@@ -27,6 +27,7 @@ from edit_lit.tasks.stream import ExampleStream
 from edit_lit.tasks.task import Example, ExampleList
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shortened
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ class RunningText(DataSetTask):
             with malformed.within(where):
                 fields = Fields(record, where)
                 if self.column not in fields.names:
-                    has = ", ".join(fields.names)
+                    has = shortened(", ".join(fields.names), 200)
                     raise ConfigError(f"there is no column {self.column!r}. It has {has}. Name one with task column.")
                 text = fields.label(self.column)
             if text is not None:

@@ -86,7 +86,9 @@ def text_example(
     if text.answer:
         place = text.completion.rfind(text.answer)
         if place < 0:
-            raise ConfigError(f"the answer {text.answer!r} is not part of the completion {text.completion!r}.")
+            raise ConfigError(
+                f"the answer {shown(text.answer)} is not part of the completion {shown(text.completion)}."
+            )
         start = len(whole) - len(text.completion) + place
         span = encoded.tokens_over(start, start + len(text.answer))
         answer = [position in span for position in range(len(ids))]

@@ -57,9 +57,13 @@ def shown(value: object, width: int = 80) -> str:
         >>> shown("x" * 100, width=11)
         "'xxx…xxxx'"
     """
-    quoted = repr(value)
+    return shortened(repr(value), width)
+
+
+def shortened(text: str, width: int = 80) -> str:
+    """A text with its middle left out if it is long."""
     half = (width - 1) // 2
-    return quoted if len(quoted) <= width else f"{quoted[: half - 1]}…{quoted[-half:]}"
+    return text if len(text) <= width else f"{text[: half - 1]}…{text[-half:]}"
 
 
 def first_line(error: BaseException) -> str:

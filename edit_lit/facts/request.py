@@ -185,7 +185,7 @@ def name_flaw(text: str) -> str | None:
 
 
 def _placeholder_in(text: str) -> str | None:
-    found = _PLACEHOLDER.search(text)
+    found = _PLACEHOLDER.search(text) if "{" in text else None
     return f"holds the placeholder {found[0]}" if found else None
 
 

@@ -163,7 +163,7 @@ def _separated(dialect: type[csv.Dialect]) -> Callable[[bytes], list[Any]]:
                 raise ConfigError(f"the header names {shown(twice[0])} more than once")
             return [_cells(row, rows.line_num) for row in rows]
         except csv.Error as error:
-            raise ConfigError(f"line {rows.line_num} cannot be read ({error})") from error
+            raise ConfigError(f"line {rows.reader.line_num} cannot be read ({error})") from error
 
     return read
 

@@ -109,13 +109,13 @@ class RecordTask(DataSetTask):
             items = list(filter_.filter(items, lambda placed: placed[1].words()))
         chosen, _ = self._examples(tokenizer, items[: self.limit], malformed)
         measured, self._val_texts = self._examples(tokenizer, self._items(val, malformed), malformed)
-        malformed.warn(len(train) + len(val))
         if not chosen or not measured:
             part, why = ("train", f"val_examples is {self.val_examples}") if not chosen else ("measure", "no record")
             if malformed.errors:
                 raise ConfigError(f"{self.path} leaves nothing to {part} on. {malformed.errors[0]}")
             why = filter_.report() if filter_ is not None else why
             raise ConfigError(f"{self.path} leaves nothing to {part} on: {why}. Loosen that, or name another file.")
+        malformed.warn(len(train) + len(val))
         if self.limit is not None and len(chosen) < self.limit:
             warnings.warn(
                 f"task limit asks for {self.limit} training texts, but {self.path} leaves {len(chosen)}. Lower it.",

@@ -15,6 +15,8 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def damage_in(text: str) -> str | None:
     """What no text holds unless its file was damaged or read the wrong way; nothing if it is fine."""
+    if text.isprintable():
+        return None
     surrogate = _SURROGATE.search(text)
     if surrogate:
         return f"holds half a surrogate pair, {_code(surrogate)}"
@@ -35,18 +37,20 @@ def flaw_in_prompt(text: str) -> str | None:
     """What makes a text useless in a prompt or an answer: besides the above, control characters and gigantic length."""
     if len(text) > LONGEST:
         return f"is {len(text)} characters long"
-    control = _CONTROL.search(text)
+    control = None if text.isprintable() else _CONTROL.search(text)
     return flaw_in(text) or (f"holds the control character {_code(control)}" if control else None)
 
 
 def flaw_in_name(text: str) -> str | None:
     """What makes a text useless as a name: besides the above, characters without width, which nobody sees."""
-    zero_width = _ZERO_WIDTH.search(text)
+    zero_width = None if text.isprintable() else _ZERO_WIDTH.search(text)
     return flaw_in_prompt(text) or (f"holds {_code(zero_width)}, which has no width" if zero_width else None)
 
 
 def is_blank(text: str) -> bool:
     """Whether a text holds nothing that can be seen: white space, control and format characters only."""
+    if text.isprintable():
+        return not text.strip()
     return all(character.isspace() or unicodedata.category(character) in ("Cc", "Cf") for character in text)
 
 

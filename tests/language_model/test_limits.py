@@ -64,9 +64,7 @@ def long_in(field):
 def test_a_fact_with_a_long_prompt_is_named_before_any_editing(field, tmp_path):
     language_model = untouched(tiny.llama())
     probe = Probe([*tiny.requests(2), long_in(field)], language_model.tokenizer)
-    with pytest.raises(
-        ConfigError, match=r"edit request 7 \(subject 'Oslo'\): the prompt '.*….*' takes \d+.*64"
-    ):
+    with pytest.raises(ConfigError, match=r"edit request 7 \(subject 'Oslo'\): the prompt '.*….*' takes \d+.*64"):
         probe.run(language_model)
     data = EditDataModule(tiny.Sides(), tiny.Given([long_in(field)]))
     trainer = tiny.trainer(str(tmp_path))

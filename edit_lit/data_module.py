@@ -110,8 +110,6 @@ class EditDataModule(L.LightningDataModule):
         return {f"{option}.seed": seed for option, seed in seeds.items() if isinstance(seed, int)}
 
     def _check_batch_size(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"data.batch_size is {self.batch_size}; it must be at least 1.")
         processes = self._processes()
         if self.batch_size % processes:
             raise ConfigError(

@@ -14,11 +14,14 @@ from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.intrinsic import IntrinsicPool
+from edit_lit.measures.outcomes import Pool
+from edit_lit.measures.probe import Probe
 from edit_lit.tasks.bucketing import BucketedSampler
 from edit_lit.tasks.loading import FilledUp, ResumableLoader
 from edit_lit.tasks.stream import ExampleStream
 from edit_lit.tasks.task import IGNORED, Example, ExampleSet, Task
 from edit_lit.training_checks import check_batches
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.seeds import seed_or_global
 
@@ -59,6 +62,8 @@ class EditDataModule(L.LightningDataModule):
         bucket_by_length: bool = False,
     ) -> None:
         super().__init__()
+        check_number("data.batch_size", batch_size, least=1)
+        check_number("data.num_workers", num_workers, least=0)
         self.task = task
         self.edits = edits
         self.intrinsic = intrinsic
@@ -82,6 +87,8 @@ class EditDataModule(L.LightningDataModule):
         if self.edits is not None:
             self.requests = self.edits.load()
             warn_of_conflicts(self.requests)
+            # Whatever cannot be asked is refused here, and not once the model has been edited.
+            Probe(self.requests, language_model.tokenizer).check(language_model)
         self.task.setup(language_model.tokenizer, self.requests)
         self.task.check(language_model)
         self._check_examples(stage)
@@ -103,8 +110,6 @@ class EditDataModule(L.LightningDataModule):
         return {f"{option}.seed": seed for option, seed in seeds.items() if isinstance(seed, int)}
 
     def _check_batch_size(self) -> None:
-        if self.batch_size < 1:
-            raise ConfigError(f"data.batch_size is {self.batch_size}; it must be at least 1.")
         processes = self._processes()
         if self.batch_size % processes:
             raise ConfigError(
@@ -145,7 +150,9 @@ class EditDataModule(L.LightningDataModule):
         if isinstance(self.intrinsic, IntrinsicPool):
             assert self.trainer is not None
             return self.intrinsic.choose(language_model.to(self.trainer.strategy.root_device), self.requests)
-        return self.intrinsic.load(exclude_subjects=subjects_of(self.requests))
+        facts = self.intrinsic.load(exclude_subjects=subjects_of(self.requests))
+        Probe(facts, language_model.tokenizer, Pool.INTRINSIC).check(language_model)
+        return facts
 
     def train_dataloader(self) -> DataLoader[Example]:
         """Training batches in an order that depends on the seed and the epoch only."""

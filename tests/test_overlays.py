@@ -151,6 +151,7 @@ FACTS = {
 
 
 @pytest.mark.filterwarnings("ignore:1 of 2 records are malformed:UserWarning")
+@pytest.mark.filterwarnings("ignore:limit asks .* facts, but there are:UserWarning")
 @pytest.mark.filterwarnings("ignore:data.intrinsic.size is 100, but the model knows 1 facts only:UserWarning")
 @pytest.mark.parametrize("name", FACTS)
 def test_facts(place, monkeypatch, name):

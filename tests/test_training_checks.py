@@ -125,7 +125,6 @@ class UnlabelledBehind(tiny.Sides):
         (FullTuning("after_edited"), tiny.Sides, 4, {}, "'after_edited'.*selects nothing to train"),
         (LoRA(layers="unedited", modules=["*norm"]), tiny.Sides, 4, {}, "selects no matrix"),
         (FullTuning(), tiny.Sides, 13, {}, "data.batch_size is 13, but the task has 12 training examples"),
-        (FullTuning(), tiny.Sides, 0, {}, "data.batch_size is 0; it must be at least 1"),
         (FullTuning(), Unlabelled, 4, {}, "no label token in any of its 12 training examples"),
         (FullTuning(), UnlabelledBehind, 4, {}, "no label token in any of its 5 validation examples"),
         (FullTuning(), tiny.Sides, 4, {"val_check_interval": 4}, "val_check_interval is 4, but an epoch has 3.*null"),

@@ -10,6 +10,8 @@ from torch import Tensor
 
 from edit_lit.facts.request import SUBJECT_SLOT
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.generation import generated
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -38,26 +40,46 @@ class Contexts:
     uniform_weights: bool = False
 
     def __post_init__(self) -> None:
+        check_number("contexts.samples", self.samples, least=1)
+        for length in self._lengths:
+            check_number("contexts.tokens", length, least=2)
+        if not self._lengths:
+            raise ConfigError("contexts.tokens is empty; name at least one length.")
         for template in self.templates or ():
             if template.count(SUBJECT_SLOT) != 1:
                 raise ConfigError(
                     f"contexts.templates holds {template!r}; each needs exactly one '{{}}', where the prompt goes."
                 )
 
+    @property
+    def _lengths(self) -> Sequence[int]:
+        return self.tokens if isinstance(self.tokens, Sequence) else [self.tokens]
+
+    def longest(self, language_model: LanguageModel) -> int:
+        """Tokens that a template may add to a prompt, at most."""
+        if self.templates is None:
+            # The full stop behind a sampled text, and a border where other tokens meet.
+            return max(self._lengths) + 2
+        texts = [template.replace(SUBJECT_SLOT, " ") for template in self.templates]
+        return max((len(language_model.tokenizer(text)["input_ids"]) for text in texts), default=0)
+
     def load(self, language_model: LanguageModel) -> list[str]:
-        """All templates, the bare one first."""
+        """All templates, the bare one first.
+
+        Raises:
+            ConfigError: If a sampled context has no room for the word that it begins with.
+        """
         if self.templates is not None:
             return [SUBJECT_SLOT, *(template for template in self.templates if template != SUBJECT_SLOT)]
         return [SUBJECT_SLOT, *(f"{text}. {SUBJECT_SLOT}" for text in self._sample(language_model))]
 
     def _sample(self, language_model: LanguageModel) -> list[str]:
         device = language_model.device
-        lengths = [self.tokens] if isinstance(self.tokens, int) else self.tokens
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             torch.manual_seed(self.seed)
             return [
                 _continued(language_model, word, length)
-                for length in lengths
+                for length in self._lengths
                 for word in self.words
                 for _ in range(self.samples)
             ]
@@ -68,17 +90,10 @@ def _continued(language_model: LanguageModel, word: str, length: int) -> str:
     tokenizer = language_model.tokenizer
     begin = next((token for token in (tokenizer.bos_token_id, tokenizer.eos_token_id) if token is not None), 0)
     ids = torch.tensor([tokenizer(word)["input_ids"] or [begin]], device=language_model.device)
-    written = language_model.model.generate(  # type: ignore[operator] # typed as a module's attribute
-        ids,
-        attention_mask=torch.ones_like(ids),
-        max_length=length,
-        do_sample=True,
-        top_k=5,
-        # Not what the model's own generation config may say, so that templates depend on the weights alone.
-        temperature=1.0,
-        top_p=1.0,
-        repetition_penalty=1.0,
-        pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id or 0,
+    if ids.shape[1] >= length:
+        raise ConfigError(f"contexts.tokens is {length}, but {word!r} alone takes {ids.shape[1]}. Raise it.")
+    written = generated(
+        language_model, ids, torch.ones_like(ids), max_length=length, do_sample=True, num_beams=1, top_k=5
     )
     text = str(tokenizer.decode(written[0], skip_special_tokens=True))
     return " ".join(text.replace("{", " ").replace("}", " ").split())

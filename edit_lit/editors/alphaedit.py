@@ -9,6 +9,7 @@ from edit_lit.editors.closed_form.editor import ClosedFormEditor
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.null_space import BelowValue, NullSpace, NullSpaceRule
 from edit_lit.editors.targets.options import TargetValues
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -49,8 +50,7 @@ class AlphaEdit(ClosedFormEditor):
         schedule: Schedule = Schedule(batch_size=100),
     ) -> None:
         super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
-        if l2 <= 0:
-            raise ConfigError(f"l2 is {l2}; it must be above 0.")
+        check_number("l2", l2, above=0)
         self.null_space = null_space
         self.l2 = l2
 

@@ -13,7 +13,7 @@ from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.preconditioners import InverseCovariance, Preconditioner
 from edit_lit.editors.closed_form.solver import solve_update
 from edit_lit.editors.targets.options import TargetValues
-from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.checks import check_number
 
 
 class EMMET(ClosedFormEditor):
@@ -48,11 +48,9 @@ class EMMET(ClosedFormEditor):
         schedule: Schedule = Schedule(),
     ) -> None:
         super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
-        if covariance_weight <= 0:
-            raise ConfigError(f"covariance_weight is {covariance_weight}; it must be above 0.")
-        for name, value in (("epsilon", epsilon), ("ridge", ridge)):
-            if value < 0:
-                raise ConfigError(f"{name} is {value}; it must be 0 or more.")
+        check_number("covariance_weight", covariance_weight, above=0)
+        check_number("epsilon", epsilon, least=0)
+        check_number("ridge", ridge, least=0)
         self.covariance_weight = covariance_weight
         self.epsilon = epsilon
         self.ridge = ridge

@@ -11,7 +11,7 @@ from edit_lit.editors.gradient.training import TargetTraining, prompt_last, teac
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.scoring import ScoredRow
-from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.checks import check_number
 
 
 class FTL(GradientEditor):
@@ -41,8 +41,7 @@ class FTL(GradientEditor):
         schedule: Schedule = Schedule(),
     ) -> None:
         super().__init__(layers, training, constraint, schedule)
-        if max_change is not None and max_change <= 0:
-            raise ConfigError(f"max_change is {max_change}; it must be above 0, or null for no limit.")
+        check_number("max_change", max_change, above=0, null="for no limit")
         self.max_change = max_change
         self.teacher_forcing = teacher_forcing
 

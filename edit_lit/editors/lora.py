@@ -21,6 +21,7 @@ from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import base_layer, is_projection, projection_weight
 from edit_lit.language_model.scoring import ScoredRow
 from edit_lit.tuning.selection import LayerSelection, ModuleChoice
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 _ADAPTER = "edit"
@@ -51,8 +52,8 @@ class LoRAEdit(TrainingEditor):
         seed: int = 0,
     ) -> None:
         super().__init__(layers, training, schedule)
-        if r < 1:
-            raise ConfigError(f"r is {r}; an adapter's rank must be at least 1.")
+        check_number("r", r, least=1)
+        check_number("alpha", alpha, above=0)
         self.modules = modules
         self.r = r
         self.alpha = alpha

@@ -9,7 +9,7 @@ from edit_lit.editors.closed_form.editor import ClosedFormEditor
 from edit_lit.editors.closed_form.key_covariance import KeyCovariance, Spectrum
 from edit_lit.editors.closed_form.preconditioners import InverseCovariance
 from edit_lit.editors.targets.options import TargetValues
-from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.checks import check_number
 
 
 class MEMIT(ClosedFormEditor):
@@ -45,10 +45,8 @@ class MEMIT(ClosedFormEditor):
         schedule: Schedule = Schedule(),
     ) -> None:
         super().__init__(layers, target_values, contexts, key_covariance, constraint, schedule)
-        if covariance_weight <= 0:
-            raise ConfigError(f"covariance_weight is {covariance_weight}; it must be above 0.")
-        if ridge < 0:
-            raise ConfigError(f"ridge is {ridge}; it must be 0 or more.")
+        check_number("covariance_weight", covariance_weight, above=0)
+        check_number("ridge", ridge, least=0)
         self.covariance_weight = covariance_weight
         self.ridge = ridge
 

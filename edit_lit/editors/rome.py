@@ -19,6 +19,7 @@ from edit_lit.editors.closed_form.preconditioners import Identity, InverseCovari
 from edit_lit.editors.targets.options import TargetValues
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -62,8 +63,7 @@ class ROME(ClosedFormEditor):
                 f"schedule.batch_size is {schedule.batch_size}, but {type(self).__name__} writes one fact at a time. "
                 "Set it to 1, or use EMMET for batches."
             )
-        if ridge < 0:
-            raise ConfigError(f"ridge is {ridge}; it must be 0 or more.")
+        check_number("ridge", ridge, least=0)
         if ridge and not use_moments:
             warnings.warn("ridge has no effect without use_moments. Set it to 0.", stacklevel=2)
         self.use_moments = use_moments

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from edit_lit.facts.request import EditRequest, normalized_name
+from edit_lit.utilities.text import shown
 
 _SHOWN = 5
 
@@ -78,4 +79,4 @@ def _keys(request: EditRequest) -> list[tuple[str, str, str]]:
 
 
 def _pair(first: EditRequest, second: EditRequest) -> str:
-    return f"{first.name} → {first.target_new!r} and {second.name} → {second.target_new!r}"
+    return f"{first.name} → {shown(first.target_new)} and {second.name} → {shown(second.target_new)}"

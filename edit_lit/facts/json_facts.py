@@ -8,6 +8,7 @@ from edit_lit.facts.record_source import RecordSource
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.records.fields import Fields
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 _FIELDS = (
     "subject",
@@ -63,4 +64,4 @@ def _refuse_others(record: Fields, names: Sequence[str]) -> None:
     """Refuse a record with other fields than these, which may be misspelt."""
     for name in record.record:
         if name not in names:
-            raise ConfigError(f"{record.where}: there is no field {name!r}. The fields are {', '.join(names)}.")
+            raise ConfigError(f"{record.where}: there is no field {shown(name)}. The fields are {', '.join(names)}.")

@@ -7,7 +7,7 @@ from typing import Any
 
 from edit_lit.facts.other_objects import OtherObjects
 from edit_lit.facts.record_source import RecordSource, template_of
-from edit_lit.facts.request import EditRequest
+from edit_lit.facts.request import EditRequest, name_flaw
 from edit_lit.records.fields import Fields
 
 
@@ -44,7 +44,7 @@ def _objects(records: Sequence[Any]) -> list[tuple[str, str]]:
     found = []
     for record in records:
         object_ = record.get("attribute") if isinstance(record, dict) else None
-        if isinstance(object_, str) and object_.strip():
+        if isinstance(object_, str) and name_flaw(object_) is None:
             relation = record.get("relation_id")
             found.append((relation if isinstance(relation, str) and relation.strip() else "", object_.strip()))
     return found

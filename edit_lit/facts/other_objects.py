@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 
 class OtherObjects:
@@ -32,10 +33,10 @@ class OtherObjects:
         Raises:
             ConfigError: If there is no other object at all.
         """
-        others = [other for other in self._of[relation] if other != object_]
+        others = [other for other in self._of.get(relation, ()) if other != object_]
         others = others or [other for other in self._all if other != object_]
         if not others:
             raise ConfigError(
-                f"all facts have the object {object_!r}, so no other can be written. Add facts with others."
+                f"all facts have the object {shown(object_)}, so no other can be written. Add facts with others."
             )
         return random.Random(f"{relation} {subject} {object_}").choice(others)

@@ -14,9 +14,10 @@ import fsspec
 
 from edit_lit.facts.other_objects import OtherObjects
 from edit_lit.facts.record_source import RecordFiles
-from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
+from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question, name_flaw
 from edit_lit.records.fields import Fields
 from edit_lit.records.readers import read_records
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -45,8 +46,7 @@ class ParaRel(RecordFiles):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.neighbors < 0:
-            raise ConfigError(f"neighbors is {self.neighbors}; it must be 0 or more.")
+        check_number("neighbors", self.neighbors, least=0)
 
     def read(self) -> list[EditRequest]:
         """All facts of the chosen relations, relation by relation."""
@@ -86,7 +86,7 @@ class _Relation:
         self.subjects_with: defaultdict[str, list[str]] = defaultdict(list)
         for record in records:
             # Malformed records are refused when their turn comes.
-            if isinstance(record, Mapping) and all(_is_text(record.get(key)) for key in (SUBJECT, OBJECT)):
+            if isinstance(record, Mapping) and all(_is_name(record.get(key)) for key in (SUBJECT, OBJECT)):
                 self.subjects_with[record[OBJECT]].append(record[SUBJECT])
         self.others = OtherObjects((name, object_) for object_ in self.subjects_with)
 
@@ -110,8 +110,8 @@ class _Relation:
         return [request]
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and value.strip() != ""
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and name_flaw(value) is None
 
 
 def _prompts(file: str) -> list[str]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from typing import Any, Literal
+from typing import Any
 
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, last_mention
 from edit_lit.facts.source import FactSource
 from edit_lit.records.fields import Fields
+from edit_lit.records.malformed import MalformedRecords, OnError, check_on_error
 from edit_lit.records.readers import check_path, read_records
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 Maker = Callable[[Fields, int], list[EditRequest]]
 """Makes the requests of a record, given its position; raises a ConfigError if the record is malformed."""
@@ -30,13 +31,17 @@ class RecordFiles(FactSource):
 
     path: str
     _: KW_ONLY
-    on_error: Literal["raise", "skip"] = "raise"
+    on_error: OnError = "raise"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.on_error not in ("raise", "skip"):
-            raise ConfigError(f"on_error is {self.on_error!r}; use 'raise' or 'skip'.")
+        check_on_error(self.on_error)
         check_path(self.path)
+
+    @property
+    def called(self) -> str:
+        """Class and path."""
+        return f"{type(self).__name__} of {self.path}"
 
     def collect(self, records: Sequence[Any], make: Maker) -> list[EditRequest]:
         """The requests of all records, in their order.
@@ -46,32 +51,18 @@ class RecordFiles(FactSource):
             make: Makes the requests of one record.
 
         Raises:
-            ConfigError: If a record is malformed, unless ``on_error`` is ``skip``.
+            ConfigError: If a record is malformed, unless ``on_error`` is ``skip``; or if all are.
         """
         requests: list[EditRequest] = []
-        errors: list[ConfigError] = []
+        malformed = MalformedRecords(self.on_error)
         for number, record in enumerate(records):
-            try:
-                requests += self._made(record, number, make)
-            except ConfigError as error:
-                if self.on_error == "raise":
-                    raise
-                errors.append(error)
-        if errors:
-            warnings.warn(
-                f"{len(errors)} of {len(records)} records are malformed and left out, the first because: {errors[0]}",
-                stacklevel=3,
-            )
+            where = f"{self.path}, record {number}"
+            with malformed.within(where):
+                requests += make(Fields(record, where), number)
+        if not requests and malformed.errors:
+            raise ConfigError(f"{self.path}: every record is malformed. {malformed.errors[0]}")
+        malformed.warn(len(records))
         return requests
-
-    def _made(self, record: Any, number: int, make: Maker) -> list[EditRequest]:
-        where = f"{self.path}, record {number}"
-        try:
-            return make(Fields(record, where), number)
-        except ConfigError as error:
-            if str(error).startswith(where):
-                raise
-            raise ConfigError(f"{where}: {error}") from error
 
 
 @dataclass(kw_only=True, eq=False)
@@ -121,10 +112,12 @@ def template_of(prompt: str, subject: str) -> str:
         'The mother tongue of {} is'
     """
     if SUBJECT_SLOT in prompt:
-        raise ConfigError(f"the prompt {prompt!r} holds '{{}}' although it names its subject. Write one or the other.")
+        raise ConfigError(
+            f"the prompt {shown(prompt)} holds '{{}}' although it names its subject. Write one or the other."
+        )
     place = last_mention(prompt, subject)
     if place < 0:
         raise ConfigError(
-            f"the subject {subject!r} does not occur in the prompt {prompt!r}. Spell it as the prompt does."
+            f"the subject {shown(subject)} does not occur in the prompt {shown(prompt)}. Spell it as the prompt does."
         )
     return prompt[:place] + SUBJECT_SLOT + prompt[place + len(subject) :]

@@ -9,8 +9,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import flaw_in_name, flaw_in_prompt, shown
 
 SUBJECT_SLOT = "{}"
+
+_PLACEHOLDER = re.compile(r"\{\s*(?:subject|\d+)?\s*\}")
+"""What stands in templates for something to be filled in."""
 
 
 @dataclass(frozen=True)
@@ -18,14 +22,15 @@ class Question:
     """A prompt with the answer that counts as success.
 
     Args:
-        prompt: The full text before the answer, without a trailing space.
+        prompt: The full text before the answer, without a trailing space. A ``{}`` in it stands for ``subject``.
         answer: The continuation that counts as success, without a leading space.
         alternative: The continuation that ``answer`` must beat under the ``prob`` rule.
             Without one, the rule does not apply to this question.
         subject: The entity that the prompt is about, spelled as in the prompt; None if unknown.
 
     Raises:
-        ConfigError: If the subject is blank or does not stand in the prompt. The message names both.
+        ConfigError: If the subject is blank or does not stand in the prompt, if a text is blank or damaged, or if a
+            ``{}`` has no subject to be filled with. The message names prompt and remedy.
 
     Examples:
         >>> Question("Pike Place Market is in downtown", answer="Seattle", alternative="Paris").answer
@@ -38,9 +43,19 @@ class Question:
     subject: str | None = None
 
     def __post_init__(self) -> None:
+        if self.subject is not None:
+            object.__setattr__(self, "prompt", _filled_in(self.prompt, self.subject))
+        for field in ("prompt", "answer", "alternative"):
+            text = getattr(self, field)
+            flaw = None if text is None else _flaw_when_asked(text)
+            if flaw is not None:
+                raise ConfigError(
+                    f"the question {shown(self.prompt)} cannot be asked: its {field} {flaw}. Write it out, or give "
+                    "the question the subject that belongs there."
+                )
         if self.subject is not None and (self.subject not in self.prompt or not self.subject.strip()):
             raise ConfigError(
-                f"the question {self.prompt!r} does not name its subject {self.subject!r}. "
+                f"the question {shown(self.prompt)} does not name its subject {shown(self.subject)}. "
                 "Spell the subject as the prompt does, or leave it out."
             )
 
@@ -54,15 +69,16 @@ class EditRequest:
         prompt: A statement up to its object, with one ``{}`` where the subject stands.
         target_new: The object to write.
         target_true: The object that the unedited model knows.
-        paraphrases: Other full prompts that ask for the same fact (generalization).
+        paraphrases: Other full prompts that ask for the same fact (generalization). A ``{}`` in one stands for the
+            subject.
         neighborhood: Questions about other subjects, whose answers must not change (specificity).
         portability: Questions whose answers follow from the new fact.
         id: A name for messages and records; the position in its source if left empty.
         relation: The relation's name, for reports.
 
     Raises:
-        ConfigError: If the prompt does not hold exactly one ``{}``, or the subject or a target is
-            empty. The message names the request.
+        ConfigError: If the prompt does not hold exactly one ``{}``, or a text is blank, damaged, gigantic, or holds
+            characters that cannot be seen. The message names the request.
 
     Examples:
         >>> request = EditRequest("The Space Needle", "{} is in downtown", target_new="Paris", target_true="Seattle")
@@ -84,23 +100,37 @@ class EditRequest:
         slots = self.prompt.count(SUBJECT_SLOT)
         if slots == 0:
             raise ConfigError(
-                f"{self.name}: the prompt {self.prompt!r} has no '{{}}', so the subject is absent from it. "
+                f"{self.name}: the prompt {shown(self.prompt)} has no '{{}}', so the subject is absent from it. "
                 "Write '{}' where the subject stands."
             )
         if slots > 1:
             raise ConfigError(
-                f"{self.name}: the prompt {self.prompt!r} has {slots} '{{}}'. Keep one and spell out the rest."
+                f"{self.name}: the prompt {shown(self.prompt)} has {slots} '{{}}'. Keep one and spell out the rest."
             )
-        for field in ("subject", "target_new"):
-            if not getattr(self, field).strip():
-                raise ConfigError(f"{self.name}: {field} is empty. Give it at least one word.")
-        if self.target_true is not None and not self.target_true.strip():
-            raise ConfigError(f"{self.name}: target_true is empty. Give it at least one word, or leave it out.")
+        for field in ("subject", "prompt", "target_new", "target_true"):
+            self._check_name(field)
+        filled = tuple(_filled_in(text, self.subject) for text in self.paraphrases)
+        object.__setattr__(self, "paraphrases", filled)
+        for text in self.paraphrases:
+            flaw = _flaw_when_asked(text)
+            if flaw is not None:
+                raise ConfigError(f"{self.name}: the paraphrase {shown(text)} {flaw}. Write it out, or drop it.")
+
+    def _check_name(self, field: str) -> None:
+        text = getattr(self, field)
+        if text is None and field == "target_true":
+            return
+        if not text.strip():
+            remedy = ", or leave it out" if field == "target_true" else ""
+            raise ConfigError(f"{self.name}: {field} is empty. Give it at least one word{remedy}.")
+        flaw = name_flaw(text.replace(SUBJECT_SLOT, "x", 1) if field == "prompt" else text)
+        if flaw is not None:
+            raise ConfigError(f"{self.name}: {field} {flaw}: {shown(text)}. Correct it.")
 
     @property
     def name(self) -> str:
         """How messages call this request."""
-        return f"edit request {self.id or '?'} (subject {self.subject!r})"
+        return f"edit request {self.id or '?'} (subject {shown(self.subject)})"
 
     @property
     def question(self) -> str:
@@ -142,6 +172,26 @@ def last_mention(prompt: str, subject: str) -> int:
     """
     found = [match.start() for match in re.finditer(rf"(?<!\w){re.escape(subject)}(?!\w)", prompt)]
     return found[-1] if found else prompt.rfind(subject)
+
+
+def _filled_in(prompt: str, subject: str) -> str:
+    """A full prompt with the subject in the place of any ``{}``."""
+    return prompt.replace(SUBJECT_SLOT, subject)
+
+
+def name_flaw(text: str) -> str | None:
+    """What makes a text useless as a subject or an object; nothing if it is fine."""
+    return flaw_in_name(text) or _placeholder_in(text)
+
+
+def _placeholder_in(text: str) -> str | None:
+    found = _PLACEHOLDER.search(text) if "{" in text else None
+    return f"holds the placeholder {found[0]}" if found else None
+
+
+def _flaw_when_asked(text: str) -> str | None:
+    """What makes a text useless as a prompt or an answer as it stands."""
+    return flaw_in_prompt(text) or _placeholder_in(text)
 
 
 def normalized_name(name: str) -> str:

@@ -8,6 +8,7 @@ from edit_lit.facts.record_source import RecordSource
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, Question
 from edit_lit.records.fields import Fields
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 PORTABILITY = ("Logical_Generalization", "Compositionality_I", "Compositionality_II", "Subject_Aliasing")
 LOCALITY = ("Relation_Specifity", "Relation_Specificity", "Forgetfulness")
@@ -65,7 +66,9 @@ def _statement(sentence: str) -> tuple[str, str, str]:
             start, end = match.span("subject")
             prompt = sentence[:start] + SUBJECT_SLOT + sentence[end : match.end()].rstrip()
             return prompt, match["subject"], sentence[match.end() :].rstrip().removesuffix(".")
-    raise ConfigError(f"the prompt {sentence!r} has none of the benchmark's wordings. Use JsonFacts for other records.")
+    raise ConfigError(
+        f"the prompt {shown(sentence)} has none of the benchmark's wordings. Use JsonFacts for other records."
+    )
 
 
 def _questions(record: Fields, groups: tuple[str, ...]) -> tuple[Question, ...]:

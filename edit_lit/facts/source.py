@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from edit_lit.facts.request import EditRequest, normalized_name
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.seeds import seed_or_global
 
@@ -36,10 +38,8 @@ class FactSource(ABC):
     indices: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise ConfigError(f"limit is {self.limit}; it must be at least 1. Leave it out to take every fact.")
-        if self.skip < 0:
-            raise ConfigError(f"skip is {self.skip}; it must be 0 or more.")
+        check_number("limit", self.limit, least=1, null="for all facts")
+        check_number("skip", self.skip, least=0)
         if self.indices is not None and self.seed is not None:
             raise ConfigError("indices and seed exclude each other: indices already fix the order. Drop one.")
 
@@ -48,12 +48,17 @@ class FactSource(ABC):
         """The seed that shuffles the source; none if it keeps its order."""
         return seed_or_global(None) if self.seed == "run" else self.seed
 
+    @property
+    def called(self) -> str:
+        """How messages call this source."""
+        return type(self).__name__
+
     @abstractmethod
     def read(self) -> list[EditRequest]:
         """Every request of the source, in its own order."""
 
     def load(self, exclude_subjects: Collection[str] = ()) -> list[EditRequest]:
-        """The chosen requests.
+        """The chosen requests; a warning says if there are fewer than ``limit`` asks for.
 
         Args:
             exclude_subjects: Subjects whose facts are passed over before the choice is made, however they are
@@ -69,8 +74,14 @@ class FactSource(ABC):
         chosen = requests[self.skip : stop]
         if not chosen:
             raise ConfigError(
-                f"{type(self).__name__} yields no facts: {len(requests)} remain and skip is {self.skip}. "
+                f"{self.called} yields no facts: {len(requests)} remain and skip is {self.skip}. "
                 "Lower skip, or name a larger source."
+            )
+        if self.limit is not None and len(chosen) < self.limit:
+            warnings.warn(
+                f"limit asks {self.called} for {self.limit} facts, but there are {len(chosen)}. "
+                "Lower limit, or name a larger source.",
+                stacklevel=2,
             )
         return chosen
 
@@ -79,7 +90,7 @@ class FactSource(ABC):
             for index in self.indices:
                 if not 0 <= index < len(requests):
                     raise ConfigError(
-                        f"indices holds {index}, but {type(self).__name__} has {len(requests)} facts, "
+                        f"indices holds {index}, but {self.called} has {len(requests)} facts, "
                         f"numbered 0 to {len(requests) - 1}."
                     )
             return [requests[index] for index in self.indices]

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from edit_lit.language_model.module_tree import (
     attention_modules,
@@ -19,6 +19,7 @@ from edit_lit.language_model.module_tree import (
     plain_parameters,
     projection_shape,
 )
+from edit_lit.language_model.pretrained import check_usable, load_pretrained
 from edit_lit.language_model.token_batch import TokenBatch
 from edit_lit.utilities.errors import ConfigError
 
@@ -53,7 +54,8 @@ class LanguageModel(nn.Module):
         prepared: Whether a FineTuner has prepared this model for training, and perhaps edited and trained it.
 
     Raises:
-        ConfigError: If the tokenizer has no character offsets, or the blocks cannot be found.
+        ConfigError: If the model or its tokenizer is missing, damaged or does not fit, if a token changes the logits
+            before it (a bidirectional model), or if the blocks cannot be found.
     """
 
     def __init__(
@@ -65,10 +67,7 @@ class LanguageModel(nn.Module):
         parts: PartNames = PartNames(),
     ) -> None:
         super().__init__()
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=_dtype(dtype), revision=revision, trust_remote_code=trust_remote_code
-        )
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=trust_remote_code)
+        model, tokenizer = load_pretrained(path, _dtype(dtype), revision, trust_remote_code)
         self._hold(model, tokenizer, parts)
 
     @classmethod
@@ -82,11 +81,7 @@ class LanguageModel(nn.Module):
         return language_model
 
     def _hold(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, parts: PartNames) -> None:
-        if not tokenizer.is_fast:
-            raise ConfigError(
-                f"the tokenizer {type(tokenizer).__name__} gives no character offsets, by which subjects are located. "
-                "Use a fast tokenizer (a folder with tokenizer.json)."
-            )
+        check_usable(model, tokenizer)
         # Also holds an adapter's wrapper later on, which behaves as the model it wraps.
         self.model: PreTrainedModel = model
         self.tokenizer = tokenizer

@@ -13,6 +13,7 @@ from itertools import islice
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,9 @@ def answer_rows(
     rows = []
     for number, (text, encoded) in enumerate(zip(texts, encode_many(tokenizer, texts), strict=True)):
         prompt, answer = pairs[number]
-        called = f"{names[number]}: answer {answer!r} to {prompt!r}" if names else f"answer {answer!r} to {prompt!r}"
+        called = f"answer {shown(answer)} to {shown(prompt)}"
+        if names:
+            called = f"{names[number]}: {called}"
         try:
             span = answer_span(encoded, text, answer)
         except ConfigError as error:

@@ -18,6 +18,7 @@ from edit_lit.language_model.spans import encode_many
 from edit_lit.measures.outcomes import Outcomes, Pool, check_unedited
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule, success
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -50,10 +51,8 @@ class IntrinsicPool:
         match_length: bool = False,
         match_confidence: bool = False,
     ) -> None:
-        if size is not None and size < 1:
-            raise ConfigError(f"size is {size}; it must be at least 1. Leave it out to keep every known fact.")
-        if not 0 <= min_probability < 1:
-            raise ConfigError(f"min_probability is {min_probability}; it must be at least 0 and below 1.")
+        check_number("size", size, least=1, null="for every known fact")
+        check_number("min_probability", min_probability, least=0, below=1)
         self.source = source
         self.size = size
         self.rule = Rule(rule)

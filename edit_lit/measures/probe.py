@@ -15,13 +15,16 @@ from transformers import PreTrainedTokenizerBase
 
 from edit_lit.facts.request import EditRequest, Question
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.limits import check_lengths
 from edit_lit.language_model.modes import evaluating
 from edit_lit.language_model.scoring import ScoredTokens
 from edit_lit.language_model.spans import AnswerRow, answer_rows
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
 from edit_lit.utilities import distributed
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,7 @@ class Probe:
         pool: Pool = Pool.EDITED,
         batch_tokens: int = 8192,
     ) -> None:
+        check_number("batch_tokens", batch_tokens, least=1)
         self.requests = list(requests)
         self.pool = pool
         asked = [
@@ -79,21 +83,38 @@ class Probe:
         self._kind = torch.tensor([KINDS.index(kind) for _, kind, *_ in asked], dtype=torch.long)
         self._prompt = torch.tensor([number for *_, number, _ in asked], dtype=torch.long)
         questions = [question for *_, question in asked]
-        pairs = [(question.prompt, question.answer) for question in questions]
-        pairs += [(question.prompt, question.alternative) for question in questions if question.alternative]
         targets = [2 * number for number in range(len(questions))]
         targets += [2 * number + 1 for number, question in enumerate(questions) if question.alternative]
-        self._batches = _probe_batches(answer_rows(tokenizer, pairs), targets, batch_tokens)
+        pairs = [(questions[target // 2].prompt, _text(questions[target // 2], target)) for target in targets]
+        names = [self.requests[asked[target // 2][0]].name for target in targets]
+        rows = answer_rows(tokenizer, pairs, names)
+        self._batches = _probe_batches(rows, targets, batch_tokens)
+        longest = max(range(len(rows)), key=lambda number: len(rows[number].ids), default=None)
+        self._longest = None if longest is None else (len(rows[longest].ids), names[longest], pairs[longest][0])
         self.device = torch.device("cpu")
+
+    def check(self, language_model: LanguageModel) -> None:
+        """Refuse prompts for which a model has too few positions.
+
+        Raises:
+            ConfigError: Naming the fact with the longest prompt, and the limit.
+        """
+        if self._longest is not None:
+            length, name, prompt = self._longest
+            check_lengths(language_model, [length], lambda _: f"{name}: the prompt {shown(prompt)}", "Shorten it")
 
     def run(self, language_model: LanguageModel) -> Outcomes:
         """Ask every question once.
 
         With several processes each runs a share of the batches and all get all outcomes. What the model answers with
         numbers that are not finite is marked; see :class:`~edit_lit.measures.outcomes.Outcomes`.
+
+        Raises:
+            ConfigError: If the model has too few positions for a prompt.
         """
         if not len(self._request):
             return Outcomes.empty()
+        self.check(language_model)
         device = language_model.device
         size = 2 * len(self._request)
         # Sums over each target's tokens: -log p, argmax hits, tokens, and whether its first token was hit.
@@ -124,6 +145,11 @@ class Probe:
             self._batches = [batch.to(device) for batch in self._batches]
             self.device = device
         return self._batches
+
+
+def _text(question: Question, target: int) -> str:
+    """What a target asks for: the answer if its number is even, the alternative if not."""
+    return question.answer if target % 2 == 0 else str(question.alternative)
 
 
 def questions_of(request: EditRequest, kind: Kind, pool: Pool) -> Sequence[Question]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from datasets import load_dataset
 from tqdm.auto import tqdm
 
+from edit_lit.records.fields import Fields
+from edit_lit.records.readers import check_data_set, load_data_set, read_lines
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.distributed import rank
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.identity import Identified
@@ -23,6 +26,13 @@ class Corpus(Identified):
     @abstractmethod
     def documents(self) -> Iterator[str]:
         """The documents, in a fixed order."""
+
+    def check(self) -> None:
+        """Refuse a corpus that cannot be had, before anything is computed for it.
+
+        Raises:
+            ConfigError: Naming the corpus and the remedy.
+        """
 
     def identity(self) -> str:
         """A hash of all text, so that a rewritten file is another corpus and a moved one the same."""
@@ -45,13 +55,17 @@ class TextLines(Corpus):
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        check_number("corpus limit", self.limit, least=1, null="for all documents")
         if not Path(self.path).is_file():
             raise ConfigError(f"corpus path {self.path!r} is not a file. Name a text file with one document a line.")
 
     def documents(self) -> Iterator[str]:
         """The lines that hold text."""
-        with open(self.path, encoding="utf-8") as file:
-            yield from islice((line.strip() for line in file if line.strip()), self.limit)
+        count = 0
+        for line in islice(read_lines(self.path), self.limit):
+            count += 1
+            yield line
+        _warn_if_few(self.path, count, self.limit)
 
 
 @dataclass(frozen=True)
@@ -65,7 +79,7 @@ class HubText(Corpus):
         name: Configuration of the data set.
         split: Its split.
         column: The column that holds the text.
-        limit: How many documents to sample.
+        limit: How many documents to sample; all of them if null.
         seed: Seed of the sample.
     """
 
@@ -73,14 +87,33 @@ class HubText(Corpus):
     name: str | None = "20231101.en"
     split: str = "train"
     column: str = "text"
-    limit: int = 100_000
+    limit: int | None = 100_000
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        check_number("corpus limit", self.limit, least=1, null="for all documents")
+
+    def check(self) -> None:
+        """Refuse a data set that is neither here nor to be had from the hub."""
+        check_data_set(self.path)
+
     def documents(self) -> Iterator[str]:
-        """A shuffled sample of the column."""
-        data = load_dataset(self.path, self.name, split=self.split)
+        """A shuffled sample of the column; documents without text are passed over."""
+        data = load_data_set(self.path, self.name, self.split)
         if self.column not in data.column_names:
             raise ConfigError(f"corpus column is {self.column!r}, but {self.path} has {data.column_names}. Name one.")
         shuffled = data.shuffle(seed=self.seed)
-        for index in range(min(self.limit, len(shuffled))):
-            yield shuffled[index][self.column]
+        count = len(shuffled) if self.limit is None else min(self.limit, len(shuffled))
+        for index in range(count):
+            text = Fields(shuffled[index], f"{self.path}, record {index}").label(self.column)
+            if text is not None:
+                yield text
+        _warn_if_few(self.path, count, self.limit)
+
+
+def _warn_if_few(path: str, count: int, limit: int | None) -> None:
+    if limit is not None and count < limit:
+        warnings.warn(
+            f"corpus limit asks for {limit} documents, but {path} has {count}. Lower limit, or set it to null.",
+            stacklevel=2,
+        )

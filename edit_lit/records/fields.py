@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import damage_in, is_blank, shown
 
 
 class Fields:
     """A checked view of one record.
 
-    A field that holds null counts as absent, since tables cannot tell the two apart.
+    A field that holds null or NaN counts as absent, since tables cannot tell them apart.
 
     Args:
         record: What the file holds at this place.
@@ -26,7 +27,8 @@ class Fields:
     def __init__(self, record: Any, where: str) -> None:
         if not isinstance(record, Mapping):
             raise ConfigError(f"{where} is a {type(record).__name__}; write an object with named fields.")
-        self.record = {str(name): value for name, value in record.items() if value is not None}
+        self.record = {str(name): value for name, value in record.items() if value is not None and value == value}
+        self.names = tuple(map(str, record))
         self.where = where
 
     def __contains__(self, name: str) -> bool:
@@ -41,11 +43,12 @@ class Fields:
         return self.text(name) if name in self else None
 
     def label(self, name: str) -> str | None:
-        """A text or a number, as text; None if the field is absent."""
+        """A text or a number, as text; None if the field is absent or blank."""
         value = self.record.get(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, (str, int, float))):
             raise self.wrong(name, value, "a text or a number")
-        return None if value is None else str(value)
+        text = "" if value is None else self._undamaged(name, str(value))
+        return None if is_blank(text) else text
 
     def texts(self, name: str) -> tuple[str, ...]:
         """A list of texts; empty if the field is absent."""
@@ -76,7 +79,7 @@ class Fields:
 
     def wrong(self, name: str, value: Any, wanted: str) -> ConfigError:
         """The error for a field that holds something else than it should."""
-        return ConfigError(f"{self.where}: {name} is {value!r}; write {wanted}.")
+        return ConfigError(f"{self.where}: {name} is {shown(value)}; write {wanted}.")
 
     def _get(self, name: str) -> Any:
         if name not in self.record:
@@ -84,14 +87,27 @@ class Fields:
         return self.record[name]
 
     def _checked(self, name: str, value: Any) -> str:
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or is_blank(value):
             raise self.wrong(name, value, "a text that is not blank")
-        return value
+        return self._undamaged(name, value)
+
+    def _undamaged(self, name: str, text: str) -> str:
+        damage = damage_in(text)
+        if damage is not None:
+            raise ConfigError(f"{self.where}: {name} {damage}: {shown(text)}. Correct it.")
+        return text
 
 
 def _nested_items(value: Any) -> list[Any]:
-    """The items of a list, and of the lists inside it; a value that is no list is the only item."""
-    return [item for inner in value for item in _nested_items(inner)] if isinstance(value, (list, tuple)) else [value]
+    """The items of a list, and of the lists inside it, in their order; a value that is no list is the only item."""
+    found, left = [], [value]
+    while left:
+        item = left.pop()
+        if isinstance(item, (list, tuple)):
+            left += reversed(item)
+        else:
+            found.append(item)
+    return found
 
 
 def _parsed(value: Any) -> Any:
@@ -100,5 +116,5 @@ def _parsed(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import datasets
 import fsspec
 import pyarrow.parquet
 from datasets import load_dataset
+from datasets.exceptions import DatasetsError
 
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.hub import hub_answers
+from edit_lit.utilities.text import damage_in, first_line, shown
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
@@ -37,26 +43,66 @@ def read_records(path: str, name: str | None = None, split: str = "train") -> li
     if name is not None:
         raise ConfigError(f"name is {name!r}, but {path} is a file, which has no configurations. Leave name out.")
     check_path(path)
-    with fsspec.open(path, "rb") as file:
-        content: bytes = file.read()
     reader = _READERS.get(PurePosixPath(path).suffix.lower(), _json_lines)
     try:
+        with fsspec.open(path, "rb") as file:
+            content: bytes = file.read()
         return reader(content)
-    except (ValueError, pyarrow.ArrowException) as error:
-        raise ConfigError(f"{path}: {error}. Its ending says how it is read; correct the file or its name.") from error
+    except (ValueError, OSError, RecursionError, pyarrow.ArrowException) as error:
+        why = first_line(error)
+        raise ConfigError(f"{path}: {why}. Its ending says how it is read; correct the file or its name.") from error
 
 
-def load_data_set(path: str, name: str | None, split: str, streaming: bool = False) -> Iterable[Any]:
-    """The records of a hub data set or a folder, through ``datasets``.
+def read_lines(path: str) -> Iterator[str]:
+    """The lines of a text file that hold something, without the space around them.
+
+    Raises:
+        ConfigError: If the file cannot be read, or is not UTF-8 text.
+    """
+    try:
+        with fsspec.open(path, "rt", encoding="utf-8-sig") as file:
+            for number, line in enumerate(file):
+                damage = damage_in(line)
+                if damage is not None:
+                    raise ConfigError(f"line {number + 1} {damage}")
+                if line.strip():
+                    yield line.strip()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: it is not UTF-8 text ({error.reason}). Convert it.") from error
+    except (OSError, ConfigError) as error:
+        raise ConfigError(f"{path}: {first_line(error)}. Correct the file: UTF-8 text is wanted.") from error
+
+
+def load_data_set(path: str, name: str | None, split: str, streaming: bool = False) -> Any:
+    """A hub data set or a folder of files as ``datasets`` loads it, which gives its records in their order.
 
     Raises:
         ConfigError: If there is no such data set, or the hub cannot be reached.
     """
+    check_data_set(path)
     try:
-        records: Iterable[Any] = load_dataset(path, name, split=split, streaming=streaming)
-    except OSError as error:
-        raise ConfigError(f"path {path!r} is no file here, and no data set came from the hub: {error}") from error
-    return records
+        return load_dataset(path, name, split=split, streaming=streaming)
+    except (OSError, ValueError, DatasetsError, pyarrow.ArrowException) as error:
+        why = first_line(error.__cause__ or error)
+        if Path(path).is_dir():
+            raise ConfigError(f"{path}: {why}. Correct its files, or name one of them.") from error
+        raise ConfigError(f"path {path!r} is no file here, and no data set came from the hub: {why}.") from error
+
+
+def check_data_set(path: str) -> None:
+    """Refuse a data set on the hub that is neither in the cache of ``datasets`` nor to be had now.
+
+    Without this, a machine without network tries for minutes.
+
+    Raises:
+        ConfigError: Naming the data set and the remedy.
+    """
+    cached = Path(datasets.config.HF_DATASETS_CACHE) / path.replace("/", "___").lower()
+    if not Path(path).exists() and not cached.is_dir() and not hub_answers():
+        raise ConfigError(
+            f"path {path!r} is no file here, and no data set came from the hub: it does not answer. "
+            "Name a local file or folder, or load the data set once where there is a network."
+        )
 
 
 def is_hub_name(path: str) -> bool:
@@ -109,29 +155,48 @@ class _TabSeparated(csv.excel_tab):
 
 def _separated(dialect: type[csv.Dialect]) -> Callable[[bytes], list[Any]]:
     def read(content: bytes) -> list[Any]:
-        rows = csv.DictReader(io.StringIO(_text(content), newline=""), dialect=dialect)
+        # Strictly, or a quotation mark that is never closed swallows the rest of the file.
+        rows = csv.DictReader(io.StringIO(_text(content), newline=""), dialect=dialect, strict=True, restval=_ABSENT)
         try:
-            return [_filled(row) for row in rows]
+            twice = [column for column, count in Counter(rows.fieldnames or ()).items() if count > 1]
+            if twice:
+                raise ConfigError(f"the header names {shown(twice[0])} more than once")
+            return [_cells(row, rows.line_num) for row in rows]
         except csv.Error as error:
-            raise ConfigError(f"line {rows.line_num} cannot be read ({error})") from error
+            raise ConfigError(f"line {rows.reader.line_num} cannot be read ({error})") from error
 
     return read
 
 
-def _filled(row: Mapping[str | None, Any]) -> dict[str, str]:
-    """The cells that hold something; a cell outside the header is an error of its own."""
+_ABSENT = "\ud800"
+"""Stands for a cell that a row lacks; no file that can be decoded holds it."""
+
+
+def _cells(row: Mapping[str | None, Any], line: int) -> dict[str, str | None]:
+    """The cells by column, an empty one as null; too many or too few of them are an error of their own."""
+    first = shown(next(iter(row.values())))
     if None in row:
-        raise ConfigError(f"the row of {next(iter(row.values()))!r} has more cells than the header; quote its commas")
-    return {column: cell for column, cell in row.items() if column is not None and cell}
+        raise ConfigError(f"the row of {first} in line {line} has more cells than the header; quote its commas")
+    if _ABSENT in row.values():
+        raise ConfigError(f"the row of {first} in line {line} has fewer cells than the header; leave empty ones in")
+    return {str(column): cell or None for column, cell in row.items()}
 
 
 def _parquet(content: bytes) -> list[Any]:
-    rows: list[Any] = pyarrow.parquet.read_table(io.BytesIO(content)).to_pylist()
+    table = pyarrow.parquet.read_table(io.BytesIO(content), page_checksum_verification=True)
+    # Offsets out of range would be read as they are.
+    table.validate(full=True)
+    rows: list[Any] = table.to_pylist()
     return rows
 
 
 def _text(content: bytes) -> str:
-    return content.decode("utf-8-sig")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        utf_16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        why = "it looks like UTF-16" if utf_16 else f"{error.reason} at byte {error.start}"
+        raise ConfigError(f"it is not UTF-8 text ({why})") from error
 
 
 _READERS: Mapping[str, Callable[[bytes], list[Any]]] = {

@@ -7,9 +7,11 @@ from typing import Literal
 
 from torch.utils.data import IterableDataset
 
+from edit_lit.records.malformed import OnError, check_on_error
 from edit_lit.records.readers import check_path
 from edit_lit.tasks.edit_filter import check_options
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
+from edit_lit.utilities.checks import check_number
 
 
 @dataclass(eq=False)
@@ -29,6 +31,8 @@ class DataSetTask(Task):
         name: Configuration of a hub data set.
         split: Its training split.
         val_split: Its validation split.
+        on_error: ``raise`` refuses a malformed record, naming its file, index, field and the remedy; ``skip`` leaves it
+            out and warns with a count of them.
     """
 
     path: str
@@ -41,8 +45,11 @@ class DataSetTask(Task):
     name: str | None = None
     split: str = "train"
     val_split: str | None = None
+    on_error: OnError = "raise"
 
     def __post_init__(self) -> None:
+        check_number("task limit", self.limit, least=1, null="for all training texts")
+        check_on_error(self.on_error)
         check_path(self.path, "task path")
         check_path(self.val_path or self.path, "task val_path")
         check_options(self.exclude, self.only)

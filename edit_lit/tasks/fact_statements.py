@@ -13,6 +13,7 @@ from edit_lit.language_model import LanguageModel
 from edit_lit.tasks.packing import check_packing, pack
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
 from edit_lit.tasks.text import Text, examples_of
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -37,6 +38,7 @@ class FactStatements(Task):
     pack_tokens: int | None = None
 
     def __post_init__(self) -> None:
+        check_number("task pack_tokens", self.pack_tokens, least=2, null="for one statement a row")
         self._train: list[Example] = []
         self._val: list[Example] = []
 
@@ -62,7 +64,8 @@ class FactStatements(Task):
         self._val = examples_of(tokenizer, asked_texts)
 
     def check(self, language_model: LanguageModel) -> None:
-        """Refuse a model that reads across packed statements."""
+        """Refuse a model that reads across packed statements, or has too few positions for one."""
+        super().check(language_model)
         if self.pack_tokens is not None:
             check_packing(language_model, "task pack_tokens")
 

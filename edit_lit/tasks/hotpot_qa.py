@@ -35,8 +35,13 @@ def _paragraphs(record: Fields) -> str:
         pairs = record.items("context")
     else:
         context = record.inner("context")
-        pairs = [list(pair) for pair in zip(context.items("title"), context.items("sentences"), strict=True)]
+        titles, sentences = context.items("title"), context.items("sentences")
+        if len(titles) != len(sentences):
+            raise record.wrong("context", f"{len(titles)} titles", f"as many as sentences, {len(sentences)}")
+        pairs = [list(pair) for pair in zip(titles, sentences, strict=True)]
     for pair in pairs:
         if not (isinstance(pair, list) and len(pair) == 2 and isinstance(pair[1], list)):
             raise record.wrong("context", pair, "pairs of a title and a list of sentences")
-    return "\n".join(f"{title}: {''.join(str(sentence) for sentence in sentences)}" for title, sentences in pairs)
+        Fields({"title": pair[0]}, f"{record.where}, context").text("title")
+        Fields({"sentences": pair[1]}, f"{record.where}, context").texts("sentences")
+    return "\n".join(f"{title}: {''.join(sentences)}" for title, sentences in pairs)

@@ -7,6 +7,7 @@ import re
 from edit_lit.records.fields import Fields
 from edit_lit.tasks.record_task import Item, RecordTask
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 _FORMAT = re.compile(r"Answer format: (\S+)\s*$")
 
@@ -23,7 +24,9 @@ class Instructions(RecordTask):
         instruction, output = record.text("instruction"), record.text("output").strip()
         answer = record.text("answer").strip() if record.record.get("answer") else output
         if answer not in output:
-            raise ConfigError(f"{record.where}: answer is {answer!r}, which the output {output!r} does not hold.")
+            raise ConfigError(
+                f"{record.where}: answer is {shown(answer)}, which the output {shown(output)} does not hold."
+            )
         listed = _FORMAT.search(instruction)
         choices = tuple(listed[1].split("/")) if listed else ()
         choices = record.texts("choices") or choices

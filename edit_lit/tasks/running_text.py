@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import logging
 import random
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from typing import Any
 
-import fsspec
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.limits import check_lengths
 from edit_lit.language_model.spans import encode_stream
 from edit_lit.records.fields import Fields
-from edit_lit.records.readers import is_hub_name, load_data_set, read_records
+from edit_lit.records.malformed import MalformedRecords
+from edit_lit.records.readers import is_hub_name, load_data_set, read_lines, read_records
 from edit_lit.tasks.data_set_task import DataSetTask
 from edit_lit.tasks.edit_filter import EditFilter, edit_filter
 from edit_lit.tasks.packing import check_packing, pack
 from edit_lit.tasks.stream import ExampleStream
 from edit_lit.tasks.task import Example, ExampleList
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shortened
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -55,8 +63,7 @@ class RunningText(DataSetTask):
     def __post_init__(self) -> None:
         super().__post_init__()
         for option, least in (("block_tokens", 2), ("val_documents", 1), ("buffer", 1)):
-            if getattr(self, option) < least:
-                raise ConfigError(f"task {option} is {getattr(self, option)}; it must be at least {least}.")
+            check_number(f"task {option}", getattr(self, option), least=least)
 
     def setup(self, tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest]) -> None:
         """Split and filter the documents, and cut them into blocks unless they are streamed.
@@ -84,7 +91,10 @@ class RunningText(DataSetTask):
         self._train = ExampleList(examples)
 
     def check(self, language_model: LanguageModel) -> None:
-        """Refuse a model that reads across documents where it must not."""
+        """Refuse a model that reads across documents where it must not, or has too few positions for a block."""
+        super().check(language_model)
+        if self.stream:
+            check_lengths(language_model, [self.block_tokens], lambda _: "a block of block_tokens", "Lower it")
         if not self.across:
             check_packing(language_model, "task across: false")
 
@@ -93,6 +103,8 @@ class RunningText(DataSetTask):
         rng = random.Random(self.seed)
         if self._val_source is not None:
             apart = list(self._documents(*self._val_source))
+            if self.val_documents > len(apart):
+                log.info("%s has %d validation documents, fewer than val_documents", self._val_source[0], len(apart))
             return frozenset(), rng.sample(apart, min(self.val_documents, len(apart)))
         documents = self._documents(self.path, self.split)
         if self.stream:
@@ -107,21 +119,46 @@ class RunningText(DataSetTask):
         return held_out, [texts[number] for number in sorted(held_out)]
 
     def _training(self, held_out: frozenset[int], filter_: EditFilter | None) -> Iterator[str]:
-        numbered = enumerate(self._documents(self.path, self.split))
-        documents = islice((text for number, text in numbered if number not in held_out), self.limit)
+        documents = self._limited(held_out)
         return documents if filter_ is None else filter_.filter(documents, str)
+
+    def _limited(self, held_out: frozenset[int]) -> Iterator[str]:
+        numbered = enumerate(self._documents(self.path, self.split))
+        count = 0
+        for text in islice((text for number, text in numbered if number not in held_out), self.limit):
+            count += 1
+            yield text
+        if self.limit is not None and count < self.limit:
+            warnings.warn(
+                f"task limit asks for {self.limit} training texts, but {self.path} leaves {count}. Lower it.",
+                stacklevel=2,
+            )
 
     def _documents(self, path: str, split: str) -> Iterator[str]:
         if path.endswith(".txt"):
-            return _lines(path)
+            return read_lines(path)
         lazily = self.stream and is_hub_name(path)
         records = (
             load_data_set(path, self.name, split, streaming=True) if lazily else read_records(path, self.name, split)
         )
-        texts = (
-            Fields(record, f"{path}, record {number}").label(self.column) or "" for number, record in enumerate(records)
-        )
-        return (text for text in texts if text.strip())
+        return self._texts_of(records, path)
+
+    def _texts_of(self, records: Iterable[Any], path: str) -> Iterator[str]:
+        """The column's texts, those of blank cells and, if asked for, of malformed records left out."""
+        malformed, total = MalformedRecords(self.on_error), 0
+        for number, record in enumerate(records):
+            total += 1
+            text = None
+            where = f"{path}, record {number}"
+            with malformed.within(where):
+                fields = Fields(record, where)
+                if self.column not in fields.names:
+                    has = shortened(", ".join(fields.names), 200)
+                    raise ConfigError(f"there is no column {self.column!r}. It has {has}. Name one with task column.")
+                text = fields.label(self.column)
+            if text is not None:
+                yield text
+        malformed.warn(total)
 
     def _blocks(self, tokenizer: PreTrainedTokenizerBase, documents: Iterable[str]) -> Iterator[Example]:
         eos = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
@@ -130,11 +167,6 @@ class RunningText(DataSetTask):
             return (_block_example(block) for block in _blocks_of(chain.from_iterable(tokens), self.block_tokens))
         pieces = (_block_example(piece) for document in tokens for piece in _blocks_of(document, self.block_tokens))
         return pack(pieces, self.block_tokens)
-
-
-def _lines(path: str) -> Iterator[str]:
-    with fsspec.open(path, "rt", encoding="utf-8") as file:
-        yield from (line.strip() for line in file if line.strip())
 
 
 def _blocks_of(tokens: Iterable[int], size: int) -> Iterator[list[int]]:

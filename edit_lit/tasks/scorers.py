@@ -11,10 +11,14 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.generation import continuations
+from edit_lit.language_model.generation import check_continuations, continuations
+from edit_lit.language_model.limits import check_lengths
 from edit_lit.language_model.scoring import ScoredRow, mean_nll_in_batches
+from edit_lit.language_model.spans import encode_many
 from edit_lit.tasks.task import Example
 from edit_lit.tasks.text import Text, examples_of
+from edit_lit.utilities.checks import check_number
+from edit_lit.utilities.text import shown
 
 FAMILIES = (
     ("true", "false"),
@@ -38,6 +42,18 @@ class Scorer(ABC):
             texts: Validation texts; those that the score does not apply to are left out of it.
         """
 
+    @abstractmethod
+    def check(self, language_model: LanguageModel, texts: Sequence[Text]) -> None:
+        """Refuse texts for which the model has too few positions, before anything is computed.
+
+        Args:
+            language_model: The model.
+            texts: Validation texts.
+
+        Raises:
+            ConfigError: Naming the longest of them, the limit and the remedy.
+        """
+
 
 @dataclass(frozen=True)
 class GenerationScorer(Scorer):
@@ -48,6 +64,15 @@ class GenerationScorer(Scorer):
     """
 
     max_new_tokens: int = 32
+
+    def __post_init__(self) -> None:
+        check_number("scorers.max_new_tokens", self.max_new_tokens, least=1)
+
+    def check(self, language_model: LanguageModel, texts: Sequence[Text]) -> None:
+        """Refuse prompts that leave too little room for what is written."""
+        prompts = [text.prompt for text in texts]
+        lengths = [len(encoded.ids) for encoded in encode_many(language_model.tokenizer, prompts)]
+        check_continuations(language_model, prompts, lengths, self.max_new_tokens)
 
     def written(self, language_model: LanguageModel, texts: Sequence[Text]) -> list[str]:
         """What the model writes after each text's prompt."""
@@ -72,6 +97,16 @@ class ExtractedChoice(GenerationScorer):
 
 class ChoiceLikelihood(Scorer):
     """The choice whose tokens are likeliest on average, given the prompt and what precedes the answer."""
+
+    def check(self, language_model: LanguageModel, texts: Sequence[Text]) -> None:
+        """Refuse texts that are too long with one of their choices."""
+        offered = [text.with_choice(choice) for text in texts for choice in text.choices]
+        check_lengths(
+            language_model,
+            [len(example["input_ids"]) for example in examples_of(language_model.tokenizer, offered)],
+            lambda longest: f"the text {shown(offered[longest].whole)}",
+            "Shorten it",
+        )
 
     def score(self, language_model: LanguageModel, texts: Sequence[Text]) -> dict[str, float]:
         """``likelihood_accuracy``."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edit_lit.records.fields import Fields
 from edit_lit.tasks.record_task import Item, RecordTask
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 LABELS = ("negative", "positive")
 
@@ -16,7 +17,7 @@ class Sst2(RecordTask):
         """A question about the sentence."""
         label = record.label("label")
         if label not in ("0", "1"):
-            raise ConfigError(f"{record.where}: label is {label!r}; write 0 for negative or 1 for positive.")
+            raise ConfigError(f"{record.where}: label is {shown(label)}; write 0 for negative or 1 for positive.")
         word = LABELS[int(label)]
         return Item(
             instruction="Is the sentiment of this sentence positive or negative?",

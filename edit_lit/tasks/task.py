@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.limits import check_lengths
 from edit_lit.language_model.token_batch import pad_right
 
 IGNORED = -100
@@ -42,6 +43,11 @@ class ExampleSet(Dataset[Example]):
     def lengths(self) -> list[int]:
         """Tokens of each example."""
         return [len(self[index]["input_ids"]) for index in range(len(self))]
+
+    def spans(self) -> list[int]:
+        """Positions that each example takes: those of its longest text, where a row holds several."""
+        examples = (self[index] for index in range(len(self)))
+        return [max(row.get("position_ids") or range(len(row["input_ids"])), default=-1) + 1 for row in examples]
 
 
 class ExampleList(ExampleSet):
@@ -76,12 +82,20 @@ class Task(ABC):
             ConfigError: If the data cannot be read or nothing is left of it.
         """
 
-    def check(self, language_model: LanguageModel) -> None:  # noqa: B027 - most tasks suit every model
+    def check(self, language_model: LanguageModel) -> None:
         """Refuse a model that this task's batches do not suit; called once, after :meth:`setup`.
 
         Raises:
-            ConfigError: Naming the option and the remedy.
+            ConfigError: If the model has too few positions for an example; a task may find more.
         """
+        for part, dataset in (("training", self.train_dataset()), ("validation", self.val_dataset())):
+            if isinstance(dataset, ExampleSet):
+                check_lengths(
+                    language_model,
+                    dataset.spans(),
+                    lambda longest, part=part: f"the task's {part} example {longest}",  # type: ignore[misc]
+                    "Shorten the task's examples",
+                )
 
     def score(self, language_model: LanguageModel) -> dict[str, float]:
         """Scores on the validation part beside loss, perplexity and the accuracy by ``answer_mask``.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from edit_lit.language_model.spans import Encoded, encode_stream
 from edit_lit.tasks.task import IGNORED, Example
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.text import shown
 
 
 @dataclass(frozen=True)
@@ -56,27 +57,38 @@ def examples_of(
         max_tokens: A longer text loses tokens from the left.
 
     Raises:
-        ConfigError: If the answer is not part of the completion, or the completion has no tokens.
+        ConfigError: If the answer is not part of the completion, or the completion has no tokens, or more than
+            ``max_tokens`` leaves room for.
     """
-    eos = [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
-    every_encoded = encode_stream(tokenizer, (text.whole for text in texts))
     return [
-        _text_example(text, encoded, eos, train_on_prompt, max_tokens)
-        for text, encoded in zip(texts, every_encoded, strict=True)
+        text_example(tokenizer, text, encoded, train_on_prompt, max_tokens)
+        for text, encoded in zip(texts, encoded_texts(tokenizer, texts), strict=True)
     ]
 
 
-def _text_example(
-    text: Text, encoded: Encoded, eos: list[int], train_on_prompt: bool, max_tokens: int | None
+def encoded_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[Text]) -> Iterator[Encoded]:
+    """Prompt and completion of each text, tokenised together."""
+    return encode_stream(tokenizer, (text.whole for text in texts))
+
+
+def text_example(
+    tokenizer: PreTrainedTokenizerBase,
+    text: Text,
+    encoded: Encoded,
+    train_on_prompt: bool = False,
+    max_tokens: int | None = None,
 ) -> Example:
-    whole = text.whole
+    """One text as an example; see :func:`examples_of`."""
+    whole, eos = text.whole, [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
     completion = encoded.tokens_over(len(whole) - len(text.completion), len(whole))
     ids = list(encoded.ids[: completion.stop])
     answer = [False] * len(ids)
     if text.answer:
         place = text.completion.rfind(text.answer)
         if place < 0:
-            raise ConfigError(f"the answer {text.answer!r} is not part of the completion {text.completion!r}.")
+            raise ConfigError(
+                f"the answer {shown(text.answer)} is not part of the completion {shown(text.completion)}."
+            )
         start = len(whole) - len(text.completion) + place
         span = encoded.tokens_over(start, start + len(text.answer))
         answer = [position in span for position in range(len(ids))]
@@ -84,5 +96,12 @@ def _text_example(
     labels = [
         token if train_on_prompt or position >= completion.start else IGNORED for position, token in enumerate(ids)
     ]
-    kept = slice(0 if max_tokens is None else -max_tokens, None)
+    cut = 0 if max_tokens is None else max(0, len(ids) - max_tokens)
+    # The first token that is left predicts the next one, and is predicted by nothing.
+    if cut >= max(1, completion.start):
+        raise ConfigError(
+            f"the output {shown(text.completion)} takes {len(ids) - completion.start} tokens, for which max_tokens "
+            f"{max_tokens} leaves no room behind a prompt. Raise max_tokens, or leave the record out."
+        )
+    kept = slice(cut, None)
     return Example(input_ids=ids[kept], labels=labels[kept], answer_mask=answer[kept])

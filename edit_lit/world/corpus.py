@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from edit_lit.records.corpora import Corpus
-from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.checks import check_number
 from edit_lit.world.documents import documents
 
 
@@ -23,8 +23,7 @@ class WorldCorpus(Corpus):
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if self.limit < 1:
-            raise ConfigError(f"limit is {self.limit}; it must be at least 1.")
+        check_number("corpus limit", self.limit, least=1)
 
     def documents(self) -> Iterator[str]:
         """The documents, in a fixed order."""

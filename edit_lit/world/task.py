@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.language_model.spans import encode, joined
 from edit_lit.tasks.task import Example, ExampleList, ExampleSet, Task
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.reviews import REVIEW, THINGS, VERDICTS
@@ -33,8 +34,7 @@ class WorldReviews(Task):
 
     def __init__(self, n_train: int = 6400, n_val: int = 240, seed: int = 0) -> None:
         for option, value in (("n_train", n_train), ("n_val", n_val)):
-            if value < 1:
-                raise ConfigError(f"{option} is {value}; it must be at least 1.")
+            check_number(option, value, least=1)
         self.n_train = n_train
         self.n_val = n_val
         self.seed = seed

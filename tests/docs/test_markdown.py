@@ -74,6 +74,7 @@ def run_folder(tmp_path_factory):
 def test_python_in_a_document_runs(document, run_folder, monkeypatch):
     monkeypatch.chdir(run_folder)
     monkeypatch.setattr(HubText, "documents", lambda self: WorldCorpus(limit=150).documents())
+    monkeypatch.setattr(HubText, "check", lambda self: None)
     names: dict[str, object] = {}
     for block in blocks(document, "python"):
         for large, small in SMALLER.items():

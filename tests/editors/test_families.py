@@ -90,7 +90,7 @@ def test_a_beginning_of_text_token_moves_the_lookup_by_one(family):
 
 @pytest.mark.parametrize("config_class", [hf.MixtralConfig, hf.Qwen2MoeConfig])
 def test_a_mixture_of_experts_is_refused(config_class):
-    config = config_class(**small.LLAMA_LIKE, vocab_size=60, num_experts=2, num_local_experts=2)
+    config = config_class(**small.LLAMA_LIKE, vocab_size=60, num_experts=2, num_local_experts=2, num_experts_per_tok=2)
     mixture = LanguageModel.wrap(hf.AutoModelForCausalLM.from_config(config), small.tokenizer())
     with pytest.raises(ValueError, match="has no single MLP output projection: it holds several expert MLPs"):
         MEMIT([1]).edit(mixture, small.requests())

@@ -33,7 +33,8 @@ def test_batches_that_accumulate_nothing_and_a_second_pass_start_from_the_edited
         one = MEMIT([1, 2], **options, **parts).edit(language_model, first)
         one.apply(language_model)
         editor = MEMIT([1, 2], **options, **parts)
-        editor.key_covariance = type("Given", (), {"spectra": lambda *_, kept=spectra: kept})()
+        given = {"spectra": lambda *_, kept=spectra: kept, "text": parts["key_covariance"].text}
+        editor.key_covariance = type("Given", (), given)()
         editor.provenance = lambda *_, delta=one: delta.provenance
         two = editor.edit(language_model, second)
         one.revert(language_model)
@@ -80,7 +81,7 @@ def test_a_paraphrase_is_a_request_with_a_name_of_its_own_and_none_to_write_besi
     [
         ({"batch_size": 0}, "schedule.batch_size is 0; it must be at least 1"),
         ({"passes": 0}, "schedule.passes is 0; it must be at least 1"),
-        ({"paraphrases": -1}, "schedule.paraphrases is -1; it must be 0 or more"),
+        ({"paraphrases": -1}, "schedule.paraphrases is -1; it must be at least 0"),
     ],
 )
 def test_options_out_of_their_range_are_refused(options, message):

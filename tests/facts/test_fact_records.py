@@ -85,6 +85,7 @@ def test_urls(write):
 
 def test_hub_names(monkeypatch):
     asked = []
+    monkeypatch.setattr(edit_lit.records.readers, "hub_answers", lambda: True)
     monkeypatch.setattr(
         edit_lit.records.readers, "load_dataset", lambda *args, **options: asked.append((args, options)) or [ROME]
     )
@@ -142,6 +143,7 @@ def test_a_data_set_that_does_not_come_is_a_mistake_in_the_options(monkeypatch):
     def absent(*arguments, **options):
         raise ConnectionError("offline")
 
+    monkeypatch.setattr(edit_lit.records.readers, "hub_answers", lambda: True)
     monkeypatch.setattr(edit_lit.records.readers, "load_dataset", absent)
     with pytest.raises(ValueError, match="'owner/absent' is no file here, and no data set came from the hub: offline"):
         CounterFact("owner/absent").load()

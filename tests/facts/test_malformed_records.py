@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from edit_lit.facts import CounterFact, EditRequest, JsonFacts, KnowEdit, Known, MQuAKE, Question, RippleEdits, ZsRE
 from edit_lit.facts.record_source import RecordSource
+from edit_lit.facts.request import name_flaw
 
 junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(["{}", "a {} {}"]),
@@ -114,6 +115,6 @@ def test_no_prompt_is_changed(subject, before, after):
     try:
         (request,) = Given(CounterFact, record).load()
     except ValueError:
-        assert not subject.strip() or "{}" in before + subject + after
+        assert name_flaw(subject) or name_flaw((before + after) or "x") or "{}" in before + subject + after
         return
     assert request.question == before + subject + after

@@ -124,7 +124,7 @@ templates = st.lists(st.tuples(words, words).map(" {} ".join), min_size=1, max_s
 
 @given(templates, st.integers(0, 5), words)
 def test_against_a_search_through_all_templates(made, asked, filling):
-    prompt = made[asked % len(made)].replace("{}", filling).strip()
+    prompt = made[asked % len(made)].replace("{}", filling).strip() or "a"
     requests = [EditRequest("Bob", template, "Rome") for template in made]
     requests.append(EditRequest("Bob", "{} zzz", "Rome", neighborhood=(Question(prompt, "Oslo"),)))
     (found,) = subjects(with_neighbor_subjects(requests))

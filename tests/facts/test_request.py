@@ -86,9 +86,21 @@ def test_choice_of_facts():
 
 
 @pytest.mark.parametrize(
+    ("options", "has"), [({"limit": 11}, 10), ({"limit": 5, "skip": 7}, 3), ({"limit": 5, "indices": [1, 2]}, 2)]
+)
+def test_fewer_facts_than_the_limit_asks_for_are_told(options, has):
+    with pytest.warns(UserWarning, match=f"limit asks Numbers for {options['limit']} facts, but there are {has}"):
+        assert len(Numbers(**options).load()) == has
+    with pytest.warns(UserWarning, match="limit asks Numbers for 10 facts, but there are 8"):
+        Numbers(limit=10).load(exclude_subjects={"S0", "S2"})
+    assert len(Numbers(limit=10).load()) == 10
+
+
+@pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: Numbers(limit=0), "limit is 0"),
+        (lambda: Numbers(limit=-3), "limit is -3; it must be at least 1, or null for all facts"),
         (lambda: Numbers(skip=-1), "skip is -1"),
         (lambda: Numbers(seed=1, indices=[2]), "indices and seed"),
         (lambda: Numbers(indices=[10]).load(), "indices holds 10.*0 to 9"),

@@ -8,6 +8,7 @@ import tiny
 from edit_lit.records.fields import Fields
 from edit_lit.tasks import Columns, Gsm8k, HotpotQa, Instructions, Plain, QuestionAnswer, Sst2
 from edit_lit.tasks.record_task import Item
+from edit_lit.utilities.errors import ConfigError
 
 TOKENIZER = tiny.byte_tokenizer()
 
@@ -94,6 +95,83 @@ def test_columns(write):
     )
     with pytest.raises(ValueError, match=r"there is no column 'de' .* It has en, n."):
         item(task, {"en": "cat", "n": 3})
+
+
+@pytest.mark.parametrize("name", ["my word", "my-word", "word (en)", "Wört", "a.b", "a:b", "a!r", "0", " x "])
+def test_a_column_may_have_any_name(write, name):
+    record = {name: "cat", "de": "Katze"}
+    task = Columns(write([record]), instruction=f"German for {{{name}}}?", output="{de}")
+    assert item(task, record).instruction == "German for cat?"
+
+
+def test_braces_written_twice_are_text_and_values_may_hold_any(write):
+    record = {"a": "{b} {{x}}", "b": "no"}
+    task = Columns(write([record]), instruction='{{"a": {a}}}', output="{{{b}}}")
+    assert item(task, record) == Item('{"a": {b} {{x}}}', "{no}", "", "{no}")
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"instruction": "Say {", "output": "{de}"}, "instruction is .* in which a brace stands alone at character 5"),
+        ({"instruction": "{en}", "output": '{"a": {de}}'}, "output is .* a brace stands alone at character 1"),
+        ({"instruction": "Say it", "output": "{de}"}, "instruction is 'Say it', which names no column"),
+        ({"instruction": "{en}", "output": "yes"}, "output is 'yes', which names no column"),
+    ],
+)
+def test_templates_that_cannot_be_meant_are_refused(write, options, complaint):
+    with pytest.raises(ConfigError, match=f"task {complaint}"):
+        Columns(write([]), **options)
+    assert Columns(write([]), instruction="Say", input="{en}", output="{de}").input == "{en}"
+
+
+@pytest.mark.parametrize("template", ["{my col}", "{}", "{ en}", "{en }"])
+def test_a_placeholder_that_names_no_column_is_refused_with_the_columns_there_are(write, template):
+    path = write([{"en": "cat", "de": "Katze"}] * 3)
+    with pytest.raises(ConfigError, match=rf"record 0: there is no column '{template[1:-1]}' .* It has en, de"):
+        Columns(path, instruction=template, output="{de}", val_examples=1).setup(TOKENIZER, [])
+
+
+def test_an_empty_cell_is_refused_where_it_is_needed_only(tmp_path):
+    (tmp_path / "table.csv").write_text("q,more,a\nWho?,,he\nWhat?,now,\n")
+    task = Columns(str(tmp_path / "table.csv"), instruction="{q}", input="{more}", output="{a}", val_examples=1)
+    assert item(task, {"q": "Who?", "more": None, "a": "he"}).input == ""
+    with pytest.raises(ConfigError, match="record 1: the column 'a' is empty, which '{a}' needs"):
+        task.setup(TOKENIZER, [])
+
+
+def test_malformed_records_can_be_left_out_with_a_count(write):
+    bad = [
+        {**commonsense(90), "output": ""},
+        {"instruction": "x"},
+        "no record",
+        {**commonsense(91), "output": "\u200b"},
+    ]
+    path = write([*(commonsense(number) for number in range(8)), *bad])
+    task = Instructions(path, val_examples=4, on_error="skip", seed=3)
+    with pytest.warns(
+        UserWarning, match=r"4 of 12 records are malformed and left out, the first because: .*record \d+"
+    ):
+        task.setup(TOKENIZER, [])
+    assert len(task.train_dataset()) + len(task.val_dataset()) == 8
+    with pytest.raises(ConfigError, match=r"records.json, record \d+"):
+        Instructions(path, val_examples=4, seed=3).setup(TOKENIZER, [])
+    with pytest.raises(ConfigError, match="leaves nothing to train on. .*record"):
+        Instructions(write(bad), val_examples=1, on_error="skip").setup(TOKENIZER, [])
+    with pytest.raises(ConfigError, match="on_error is 'ignore'"):
+        Instructions(path, on_error="ignore")
+
+
+def test_an_output_that_max_tokens_cuts_is_named(write):
+    path = write([commonsense(0), commonsense(1), {**commonsense(2), "output": "true " * 60}])
+    with pytest.raises(ConfigError, match=r"record 2: the output .* for which max_tokens 30 leaves no room.*Raise"):
+        Instructions(path, val_examples=1, max_tokens=30).setup(TOKENIZER, [])
+
+
+def test_fewer_texts_than_the_limit_asks_for_are_told(write):
+    path = write([commonsense(number) for number in range(6)])
+    with pytest.warns(UserWarning, match="task limit asks for 100 training texts, but .*records.json leaves 4"):
+        Instructions(path, val_examples=2, limit=100).setup(TOKENIZER, [])
 
 
 def prompts_of(examples):

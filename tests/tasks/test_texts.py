@@ -68,8 +68,8 @@ def test_loss_on_the_prompt_and_cutting_from_the_left():
     text = Text("the side of Oslo is", "west", "west")
     whole = examples_of(tokenizer, [text], train_on_prompt=True)[0]
     assert whole["labels"] == whole["input_ids"]
-    cut = examples_of(tokenizer, [text], train_on_prompt=True, max_tokens=4)[0]
-    assert cut == {name: values[-4:] for name, values in whole.items()}
+    cut = examples_of(tokenizer, [text], train_on_prompt=True, max_tokens=5)[0]
+    assert cut == {name: values[-5:] for name, values in whole.items()}
 
 
 def test_a_foreign_answer_is_refused():

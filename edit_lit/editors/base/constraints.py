@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from edit_lit.deltas.updates import Dense, LowRank, Update
-from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.checks import check_number
 
 ENERGY_TOLERANCE = 1e-10
 """How far a share of energy may fall short of what is asked for, so that its last rounding decides nothing."""
@@ -52,8 +52,7 @@ class RECT(UpdateConstraint):
     keep: float = 0.4
 
     def __post_init__(self) -> None:
-        if not 0 < self.keep <= 1:
-            raise ConfigError(f"constraint.keep is {self.keep}; it must lie above 0 and at most at 1.")
+        check_number("constraint.keep", self.keep, above=0, most=1)
 
     def of_step(self, update: Update, weight: Tensor) -> Update:
         """Zero all but the relatively largest entries."""
@@ -81,8 +80,7 @@ class PRUNE(UpdateConstraint):
     base: float = math.e
 
     def __post_init__(self) -> None:
-        if self.base <= 1:
-            raise ConfigError(f"constraint.base is {self.base}; a logarithm's base must be above 1.")
+        check_number("constraint.base", self.base, above=1)
 
     def of_sum(self, update: Update, weight: Tensor) -> Update:
         """Replace singular values above the weight's own by their logarithm."""
@@ -109,8 +107,7 @@ class SPHERE(UpdateConstraint):
 
     def __post_init__(self) -> None:
         for name in ("alpha", "energy"):
-            if not 0 < getattr(self, name) <= 1:
-                raise ConfigError(f"constraint.{name} is {getattr(self, name)}; it must lie above 0 and at most at 1.")
+            check_number(f"constraint.{name}", getattr(self, name), above=0, most=1)
 
     def of_step(self, update: Update, weight: Tensor) -> Update:
         """Take away what lies along the weight's leading directions."""

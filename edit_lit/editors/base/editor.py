@@ -14,6 +14,7 @@ from edit_lit.editors.base.diagnostics import warn_of_shared_subjects
 from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.fingerprint import check_finite_weights, model_fingerprint, tokenizer_fingerprint
+from edit_lit.language_model.limits import check_lengths
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.identity import class_name, options_of
@@ -109,3 +110,26 @@ class Editor(ABC):
             layers=tuple(self.edited_layers(language_model)),
             code=code_hash(type(self)),
         )
+
+
+def check_prompts(
+    language_model: LanguageModel, requests: Sequence[EditRequest], lengths: Sequence[int], around: int = 0
+) -> None:
+    """Refuse requests for which a model has too few positions.
+
+    Args:
+        language_model: The model.
+        requests: The facts to write.
+        lengths: Tokens of each fact's prompt with its target.
+        around: Tokens that a context may add.
+
+    Raises:
+        ConfigError: Naming the request with the longest prompt, and the limit.
+    """
+    beside = f" with up to {around} tokens of context" if around else ""
+    check_lengths(
+        language_model,
+        [length + around for length in lengths],
+        lambda longest: f"{requests[longest].name}: its prompt{beside}",
+        "Shorten it",
+    )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -42,12 +43,10 @@ class Schedule:
     distinct_subjects: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size is not None and self.batch_size < 1:
-            raise ConfigError(f"schedule.batch_size is {self.batch_size}; it must be at least 1.")
-        if self.passes < 1:
-            raise ConfigError(f"schedule.passes is {self.passes}; it must be at least 1.")
-        if self.paraphrases < 0:
-            raise ConfigError(f"schedule.paraphrases is {self.paraphrases}; it must be 0 or more.")
+        check_number("schedule.batch_size", self.batch_size, least=1, null="for all facts at once")
+        check_number("schedule.passes", self.passes, least=1)
+        check_number("schedule.stop_gap", self.stop_gap, least=0, null="for all passes")
+        check_number("schedule.paraphrases", self.paraphrases, least=0)
         if self.stop_gap is not None and self.passes == 1:
             warnings.warn("schedule.stop_gap has no effect with one pass. Raise schedule.passes.", stacklevel=3)
 

@@ -23,7 +23,7 @@ from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import LowRank
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.diagnostics import Diagnostics, check_facts, warn_of_shared_subjects
-from edit_lit.editors.base.editor import Computation, Editor
+from edit_lit.editors.base.editor import Computation, Editor, check_prompts
 from edit_lit.editors.base.layers import check_given_layers, layers_of
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
@@ -132,6 +132,14 @@ class ClosedFormEditor(Editor):
             TokenizedBatch.bare(tokenizer, batch, options.neighbors, options.kl_anchor_prompt)
             for batch in self.batches(requests)
         ]
+        check_prompts(
+            language_model,
+            [said for batch in batches for said in batch.requests],
+            [len(rows[0].ids) for batch in batches for rows in batch.prompts],
+            self.contexts.longest(language_model),
+        )
+        if "key_covariance" not in self.ignored_options:
+            self.key_covariance.text.check()
         return partial(self.compute, language_model, requests, batches)
 
     def compute(

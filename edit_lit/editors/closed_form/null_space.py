@@ -12,6 +12,7 @@ from torch import Tensor
 
 from edit_lit.editors.closed_form.key_covariance import RESOLUTION, Spectrum
 from edit_lit.editors.closed_form.preconditioners import Preconditioner
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -35,6 +36,9 @@ class BelowValue(NullSpaceRule):
     """
 
     threshold: float = 0.02
+
+    def __post_init__(self) -> None:
+        check_number("null_space.threshold", self.threshold, above=0)
 
     def free(self, values_N: Tensor) -> int:
         """Count the eigenvalues below the threshold."""
@@ -77,8 +81,7 @@ class BeyondRank(NullSpaceRule):
     rank: int = 64
 
     def __post_init__(self) -> None:
-        if self.rank < 1:
-            raise ConfigError(f"null_space.rank is {self.rank}; preserve at least 1 direction.")
+        check_number("null_space.rank", self.rank, least=1)
 
     def free(self, values_N: Tensor) -> int:
         """Count what is left beyond the rank, or what the corpus does not use if that is more."""

@@ -16,7 +16,7 @@ from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import Dense, Update
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.base.diagnostics import check_facts, listed
-from edit_lit.editors.base.editor import Computation, Editor
+from edit_lit.editors.base.editor import Computation, Editor, check_prompts
 from edit_lit.editors.base.layers import check_given_layers, layers_of
 from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.base.weight_workspace import WeightWorkspace
@@ -82,8 +82,10 @@ class TrainingEditor(Editor):
         self.edited_layers(language_model)
         batches = self.schedule.batches(requests)
         written = [request for batch in batches for request in batch]
-        rows = iter(self.rows(language_model, written))
-        return partial(self.compute, language_model, written, [list(islice(rows, len(batch))) for batch in batches])
+        rows = self.rows(language_model, written)
+        check_prompts(language_model, written, [len(row.ids) for row in rows])
+        left = iter(rows)
+        return partial(self.compute, language_model, written, [list(islice(left, len(batch))) for batch in batches])
 
     def compute(
         self, language_model: LanguageModel, written: Sequence[EditRequest], batches: Batches, provenance: Provenance

@@ -18,6 +18,7 @@ from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.scoring import ScoredRow, mean_nll
 from edit_lit.language_model.spans import AnswerRow, answer_rows
 from edit_lit.utilities import distributed
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -77,10 +78,9 @@ class TargetTraining:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "minibatch"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"training.{name} is {getattr(self, name)}; it must be at least 1.")
-        if self.lr <= 0:
-            raise ConfigError(f"training.lr is {self.lr}; it must be above 0.")
+            check_number(f"training.{name}", getattr(self, name), least=1)
+        check_number("training.lr", self.lr, above=0)
+        check_number("training.stop_loss", self.stop_loss, least=0)
 
     def run(
         self,

@@ -15,7 +15,7 @@ from edit_lit.activations.hook_points import HookPoint, MLPOutput
 from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import SubjectRow
 from edit_lit.language_model import LanguageModel
-from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.checks import check_number
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,8 @@ class NormAnchor:
     skip: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.drop < 1:
-            raise ConfigError(f"norm_anchor.drop is {self.drop}; it must be at least 0 and below 1.")
-        if self.skip <= 0:
-            raise ConfigError(f"norm_anchor.skip is {self.skip}; it must be above 0.")
+        check_number("norm_anchor.drop", self.drop, least=0, below=1)
+        check_number("norm_anchor.skip", self.skip, above=0)
 
     def usual_norm(self, language_model: LanguageModel, prompts: Sequence[Sequence[SubjectRow]], layer: int) -> float:
         """Mean norm of the MLP's output at the subjects' last tokens, without the largest ones.

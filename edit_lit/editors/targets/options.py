@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edit_lit.editors.targets.norm_anchor import NormAnchor
 from edit_lit.facts.request import SUBJECT_SLOT
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -30,10 +31,9 @@ class Anchor:
     l1: float = 5e-7
 
     def __post_init__(self) -> None:
-        if not 0 < self.share <= 1:
-            raise ConfigError(f"target_values.anchor.share is {self.share}; it must lie above 0 and at most at 1.")
-        if self.first_steps < 2:
-            raise ConfigError(f"target_values.anchor.first_steps is {self.first_steps}; at least 2 are needed.")
+        check_number("target_values.anchor.share", self.share, above=0, most=1)
+        check_number("target_values.anchor.first_steps", self.first_steps, least=2)
+        check_number("target_values.anchor.l1", self.l1, least=0)
 
 
 @dataclass(frozen=True)
@@ -88,18 +88,19 @@ class TargetValues:
     norm_anchor: NormAnchor | None = None
 
     def __post_init__(self) -> None:
-        if self.steps < 2:
-            raise ConfigError(f"target_values.steps is {self.steps}; at least 2 are needed for one update.")
-        if self.chunk < 1:
-            raise ConfigError(f"target_values.chunk is {self.chunk}; it must be at least 1.")
+        # One pass makes no update.
+        check_number("target_values.steps", self.steps, least=2)
+        for name in ("lr", "clamp"):
+            check_number(f"target_values.{name}", getattr(self, name), above=0)
+        for name in ("stop_loss", "weight_decay", "kl_weight", "correct_nll_weight", "neighbors"):
+            check_number(f"target_values.{name}", getattr(self, name), least=0)
+        check_number("target_values.chunk", self.chunk, least=1)
+        check_number("target_values.stop_correct", self.stop_correct, least=1, null="for never")
+        check_number("target_values.correct_stop_kl", self.correct_stop_kl, least=0, null="for never")
         if self.kl_anchor_prompt.count(SUBJECT_SLOT) != 1:
             raise ConfigError(
                 f"target_values.kl_anchor_prompt is {self.kl_anchor_prompt!r}; it needs exactly one '{{}}'."
             )
-        if self.neighbors < 0:
-            raise ConfigError(f"target_values.neighbors is {self.neighbors}; it must be 0 or more.")
-        if self.stop_correct is not None and self.stop_correct < 1:
-            raise ConfigError(f"target_values.stop_correct is {self.stop_correct}; it must be at least 1, or null.")
         if self.correct_without_bare and not self.watches_correctness:
             warnings.warn(
                 "target_values.correct_without_bare has no effect by itself. Set stop_correct too, or leave it out.",

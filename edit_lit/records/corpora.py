@@ -10,11 +10,10 @@ from itertools import islice
 from pathlib import Path
 
 from datasets import load_dataset
-from tqdm.auto import tqdm
 
-from edit_lit.utilities.distributed import rank
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.identity import Identified
+from edit_lit.utilities.progress import progress
 
 
 class Corpus(Identified):
@@ -27,7 +26,7 @@ class Corpus(Identified):
     def identity(self) -> str:
         """A hash of all text, so that a rewritten file is another corpus and a moved one the same."""
         digest = hashlib.sha256()
-        for text in tqdm(self.documents(), desc="corpus", unit="document", delay=2, leave=False, disable=rank() > 0):
+        for text in progress(self.documents(), "reading the corpus", "documents"):
             digest.update(hashlib.sha256(text.encode()).digest())
         return digest.hexdigest()
 

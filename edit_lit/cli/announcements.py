@@ -1,4 +1,4 @@
-"""The first and the last line of a run: what is worked on, and where the files are."""
+"""What is said at both ends of a verb: what is worked on, what came out, and where the files are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
+from callbacks.run_report import print_table
 from edit_lit.language_model import LanguageModel
+from edit_lit.reports.table import Row
+from edit_lit.utilities.escaping import visible
 
 log = logging.getLogger(__name__)
 
@@ -41,3 +44,12 @@ def announce_folder(folder: Path, trainer: L.Trainer) -> None:
         log.info("the run is in %s; its curves: tensorboard --logdir %s", folder, shlex.quote(str(folder)))
     else:
         log.info("the run is in %s", folder)
+
+
+@rank_zero_only
+def print_validation(trainer: L.Trainer) -> None:
+    """Print what a validation measured, unless Lightning has done so: it prints what goes to loggers."""
+    if trainer.loggers:
+        return
+    rows: list[Row] = [(visible(tag), f"{float(value):.4g}") for tag, value in sorted(trainer.callback_metrics.items())]
+    print_table("The downstream task", ("", "validation"), rows)

@@ -22,7 +22,7 @@ import edit_lit.tasks
 import edit_lit.tuning
 import edit_lit.world  # noqa: F401
 from callbacks import EditRetentionCallback, KnowledgeEdit, Progress, RunRecorder, RunReport
-from edit_lit.cli.announcements import announce_folder, announce_model
+from edit_lit.cli.announcements import announce_folder, announce_model, print_validation
 from edit_lit.cli.messages import quiet_libraries
 from edit_lit.cli.trainer import EditTrainer
 from edit_lit.data_module import EditDataModule
@@ -113,6 +113,10 @@ class EditCLI(LightningCLI):
     def after_fit(self) -> None:
         """Say where the files are."""
         announce_folder(run_folder(self.trainer), self.trainer)
+
+    def after_validate(self) -> None:
+        """Say what was measured."""
+        print_validation(self.trainer)
 
 
 def _with_progress(trainer: Namespace, progress: Progress) -> list[L.Callback]:

@@ -136,7 +136,8 @@ class Progress(ProgressBar):
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         """Show how far the run came."""
-        self._finish(trainer)
+        # Metrics may be reduced over processes when they are read, for which the others do not wait any more.
+        self._finish(trainer, scores=trainer.world_size == 1)
 
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Leave the terminal as it was."""
@@ -146,17 +147,17 @@ class Progress(ProgressBar):
         total = self.total_val_batches_current_dataloader
         return int(total) if math.isfinite(total) else None
 
-    def _show(self, trainer: L.Trainer, when: str) -> None:
-        step, scores = trainer.global_step, [*_scores(trainer, self._validated_at)]
+    def _show(self, trainer: L.Trainer, when: str, with_scores: bool = True) -> None:
+        step, scores = trainer.global_step, [*_scores(trainer, self._validated_at)] if with_scores else []
         if self._bar is not None:
             # Where it is too narrow, the end is missing.
             self._bar.move(_STEP, step, self._total, "  ".join(filter(None, [when, *scores])))
         else:
             log.info("  ".join(filter(None, [counted(_STEP, step, self._total), *scores, when])))
 
-    def _finish(self, trainer: L.Trainer) -> None:
+    def _finish(self, trainer: L.Trainer, scores: bool = True) -> None:
         if self._enabled and self._pace is not None:
-            self._show(trainer, f"took {time_text(self._pace.elapsed)}")
+            self._show(trainer, f"took {time_text(self._pace.elapsed)}", scores)
         self._pace = None
         self._stop()
 

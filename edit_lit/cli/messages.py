@@ -13,7 +13,7 @@ from edit_lit.utilities.escaping import visible
 _OURS = ("edit_lit", "callbacks")
 # What Lightning tells of itself and of devices that are not there. Which ones are used stands in a line of ours.
 _OF_NO_USE = re.compile(
-    r"GPU available: |TPU available: |💡|-+\ndistributed_backend|`Trainer.fit` stopped: `max_(steps|epochs)=\d+` reached"
+    r"GPU available: |TPU available: |💡|-+\ndistributed_backend|`Trainer.fit` stopped: `max_\w+=\d+` reached"
 )
 
 

@@ -11,10 +11,9 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from callbacks.run_report import print_table
 from edit_lit.language_model import LanguageModel
 from edit_lit.reports.table import Row
-from edit_lit.utilities.escaping import visible
+from edit_lit.reports.terminal import print_table
 
 log = logging.getLogger(__name__)
 
@@ -51,5 +50,5 @@ def print_validation(trainer: L.Trainer) -> None:
     """Print what a validation measured, unless Lightning has done so: it prints what goes to loggers."""
     if trainer.loggers:
         return
-    rows: list[Row] = [(visible(tag), f"{float(value):.4g}") for tag, value in sorted(trainer.callback_metrics.items())]
+    rows: list[Row] = [(tag, f"{float(value):.4g}") for tag, value in sorted(trainer.callback_metrics.items())]
     print_table("The downstream task", ("", "validation"), rows)

@@ -1,4 +1,4 @@
-"""Names and texts of users, made harmless for where they are shown."""
+"""Texts of users without what hides or reorders what is shown."""
 
 from __future__ import annotations
 

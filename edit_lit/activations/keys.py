@@ -5,14 +5,13 @@ Shape legend: F facts, N size of the MLP, D hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from edit_lit.activations.contexts import context_weights
 from edit_lit.activations.hook_points import BlockOutput, HookPoint
@@ -24,6 +23,7 @@ from edit_lit.language_model.module_tree import projection_shape
 from edit_lit.language_model.partial_forward import run_blocks
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.utilities import distributed
+from edit_lit.utilities.progress import progress
 
 
 @dataclass
@@ -133,7 +133,7 @@ class KeyExtractor:
         if layer <= self.reached:
             return
         self.prefixes.advance(layer)
-        for batch in self._bar(self._kept, f"states of layer {layer}"):
+        for batch in progress(self._kept, f"states of layer {layer}", "batches"):
             with recorded_output(self.language_model.blocks[layer]) as record:
                 self._run(batch, stop_after=layer)
             batch.hidden = record.take(batch.input)
@@ -153,7 +153,7 @@ class KeyExtractor:
         bare_FN = torch.zeros_like(keys_FN)
         values_FD = torch.zeros(self.facts, language_model.hidden_size, dtype=torch.float64, device=device)
         self.prefixes.renew()
-        for batch in self._bar(self._batches, f"keys of layer {layer}"):
+        for batch in progress(self._batches, f"keys of layer {layer}", "batches"):
             with ExitStack() as stack:
                 key_record = stack.enter_context(recorded_input(projection))
                 value_record = stack.enter_context(recorded_output(self.value_module))
@@ -171,10 +171,6 @@ class KeyExtractor:
         rests = [row.subject_last + 1 - start for row, start in zip(rows, self.prefixes.starts(rows), strict=True)]
         longest = max((row.subject_last + 1 for row in rows), default=1)
         return length_batches(rests, batch_tokens, max_rows=max(1, batch_tokens // longest))
-
-    def _bar(self, batches: Sequence[_SuffixBatch], label: str) -> Iterable[_SuffixBatch]:
-        """The batches, with a progress bar if they take long."""
-        return tqdm(batches, desc=label, unit="batch", delay=2, leave=False, disable=distributed.rank() > 0)
 
     def _run(self, batch: _SuffixBatch, stop_after: int) -> None:
         first = 0 if batch.hidden is None else self.reached + 1

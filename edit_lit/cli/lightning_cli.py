@@ -9,6 +9,8 @@ from types import NoneType
 from typing import Any
 
 import lightning as L
+from jsonargparse import Namespace
+from lightning.pytorch.callbacks import ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -19,12 +21,14 @@ import edit_lit.facts
 import edit_lit.tasks
 import edit_lit.tuning
 import edit_lit.world  # noqa: F401
-from callbacks import EditRetentionCallback, KnowledgeEdit, RunRecorder, RunReport
+from callbacks import EditRetentionCallback, KnowledgeEdit, Progress, RunRecorder, RunReport
+from edit_lit.cli.announcements import announce_folder, announce_model, print_validation
+from edit_lit.cli.messages import quiet_libraries
 from edit_lit.cli.trainer import EditTrainer
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.reports.hyperparameters import hyperparameters
-from edit_lit.run_folder import discard_if_unused, new_run_folder
+from edit_lit.run_folder import discard_if_unused, new_run_folder, run_folder
 
 
 class EditArgumentParser(LightningArgumentParser):
@@ -58,11 +62,13 @@ class EditCLI(LightningCLI):
     """LightningCLI with the edit, its retention and the report as top-level keys of the config."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``edit``, ``retention``, ``record``, ``report``, ``name`` and ``tensorboard``."""
+        """Add ``edit``, ``retention``, ``record``, ``report``, ``progress``, ``name`` and ``tensorboard``."""
         parser.add_lightning_class_args(KnowledgeEdit, "edit")
         parser.add_lightning_class_args(EditRetentionCallback, "retention")
         parser.add_lightning_class_args(RunRecorder, "record")
         parser.add_lightning_class_args(RunReport, "report")
+        # Not always among the callbacks, as the others are: Lightning takes one bar, and none if it is to show none.
+        parser.add_class_arguments(Progress, "progress")
         parser.add_argument("--name", type=str, default="run", help="Folder of the run under trainer.default_root_dir.")
         parser.add_argument(
             "--tensorboard",
@@ -87,6 +93,7 @@ class EditCLI(LightningCLI):
         folder = taken or root / config.name
         named = config.trainer.logger
         kwargs["logger"] = _loggers(named, folder, config.tensorboard) if makes_run else named or False
+        kwargs["callbacks"] = _with_progress(config.trainer, config.progress)
         try:
             trainer = super().instantiate_trainer(**kwargs)
         except BaseException:
@@ -96,6 +103,28 @@ class EditCLI(LightningCLI):
         if isinstance(trainer, EditTrainer):
             trainer.folder = folder if makes_run else None
         return trainer
+
+    def before_fit(self) -> None:
+        """Say what is about to be worked on."""
+        announce_model(self.model.language_model, self.trainer)
+
+    before_validate = before_edit = before_fit
+
+    def after_fit(self) -> None:
+        """Say where the files are."""
+        announce_folder(run_folder(self.trainer), self.trainer)
+
+    def after_validate(self) -> None:
+        """Say what was measured."""
+        print_validation(self.trainer)
+
+
+def _with_progress(trainer: Namespace, progress: Progress) -> list[L.Callback]:
+    """The callbacks that the config names, behind our progress unless it names another bar or wants none."""
+    given = trainer.callbacks or []
+    named = [given] if isinstance(given, L.Callback) else list(given)
+    wanted = trainer.enable_progress_bar is not False and not trainer.barebones
+    return [progress, *named] if wanted and not any(isinstance(one, ProgressBar) for one in named) else named
 
 
 def _loggers(named: Logger | Sequence[Logger] | bool | None, folder: Path, board: bool) -> list[Logger]:
@@ -116,6 +145,7 @@ def run_lightning(program: str, args: Sequence[str]) -> None:
         program: The program's name in help texts.
         args: The verb and its options.
     """
+    quiet_libraries()
     EditCLI(
         FineTuner,
         EditDataModule,

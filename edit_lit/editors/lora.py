@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from edit_lit.deltas.updates import LowRank, Update
 from edit_lit.editors.base.schedule import Schedule
-from edit_lit.editors.gradient.editor import Batches, TrainingEditor, progress
+from edit_lit.editors.gradient.editor import Batches, TrainingEditor
 from edit_lit.editors.gradient.training import TargetTraining, teacher_forced
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
@@ -23,6 +23,7 @@ from edit_lit.language_model.scoring import ScoredRow
 from edit_lit.tuning.selection import LayerSelection, ModuleChoice
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.progress import progress
 
 _ADAPTER = "edit"
 
@@ -77,7 +78,7 @@ class LoRAEdit(TrainingEditor):
                 for part in (layer.lora_A, layer.lora_B)
                 for parameter in part.parameters()
             ]
-            for rows in progress(batches):
+            for rows in progress(batches, "batches of facts", "batches"):
                 losses += self.training.run(language_model, rows, factors)[1]
             return {name: _product(layer).in_float32() for name, layer in adapters.items()}, losses
 

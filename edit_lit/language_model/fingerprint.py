@@ -8,11 +8,10 @@ import json
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.utilities import distributed
 from edit_lit.utilities.finite import check_finite
+from edit_lit.utilities.progress import progress
 
 # Words at a time: few enough to stay in a processor's cache.
 _CHUNK = 1 << 18
@@ -27,7 +26,7 @@ def model_fingerprint(model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     named = list(model.named_parameters())
-    for name, parameter in tqdm(named, desc="fingerprint", delay=2, leave=False, disable=distributed.rank() > 0):
+    for name, parameter in progress(named, "fingerprint of the model", "tensors"):
         digest.update(f"{name} {tuple(parameter.shape)} {parameter.dtype} {tensor_checksum(parameter)}\n".encode())
     return digest.hexdigest()
 

@@ -10,14 +10,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from tqdm.auto import tqdm
-
 from edit_lit.records.fields import Fields
 from edit_lit.records.readers import check_data_set, load_data_set, read_lines
 from edit_lit.utilities.checks import check_number
-from edit_lit.utilities.distributed import rank
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.identity import Identified
+from edit_lit.utilities.progress import progress
 
 
 class Corpus(Identified):
@@ -37,7 +35,7 @@ class Corpus(Identified):
     def identity(self) -> str:
         """A hash of all text, so that a rewritten file is another corpus and a moved one the same."""
         digest = hashlib.sha256()
-        for text in tqdm(self.documents(), desc="corpus", unit="document", delay=2, leave=False, disable=rank() > 0):
+        for text in progress(self.documents(), "reading the corpus", "documents"):
             digest.update(hashlib.sha256(text.encode()).digest())
         return digest.hexdigest()
 

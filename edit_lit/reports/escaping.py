@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 
 from rich.text import Text
 
-# Joiners are part of how Persian or Hindi is spelled; all else of their category hides or reorders what stands there.
-_JOINERS = "\u200c\u200d"
-_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+from edit_lit.utilities.escaping import visible
+
 # An underscore within a word is no markup, and brackets are none without an address behind them.
 _MARKDOWN = re.compile(r"[\\`*|#]|(?<![^\W_])_|_(?![^\W_])|\](?=[(\[:])")
 _ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "~": "&#126;"})
-
-
-def visible(text: str) -> str:
-    r"""Control characters, line breaks, lone surrogates and marks that reorder text, as escapes such as ``\x1b``.
-
-    Examples:
-        >>> print(visible("Oslo\x1b[2J, Norway"))
-        Oslo\x1b[2J, Norway
-    """
-    return "".join(char.encode("unicode_escape").decode() if _hides(char) else char for char in text)
 
 
 def markdown_text(text: str) -> str:
@@ -54,7 +42,3 @@ def figure_text(text: str) -> str:
 def terminal_text(text: str) -> Text:
     """A text that the terminal shows as it is: Rich finds no markup in it."""
     return Text(visible(text))
-
-
-def _hides(char: str) -> bool:
-    return unicodedata.category(char) in _HIDDEN and char not in _JOINERS

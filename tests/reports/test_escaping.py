@@ -10,11 +10,12 @@ from rich.console import Console
 from run_samples import ended, request, run
 
 from edit_lit.reports import terminal
-from edit_lit.reports.escaping import figure_text, markdown_code, markdown_text, visible
+from edit_lit.reports.escaping import figure_text, markdown_code, markdown_text
 from edit_lit.reports.figure import comparison_figure, decay_figure
 from edit_lit.reports.report import lost_facts_markdown
 from edit_lit.reports.run_record import State
 from edit_lit.reports.table import markdown_table
+from edit_lit.utilities.escaping import visible
 
 with warnings.catch_warnings():
     # What TensorBoard brings along is deprecated.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Sequence
@@ -18,6 +19,8 @@ from edit_lit.language_model.limits import check_lengths
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.identity import class_name, options_of
+
+log = logging.getLogger(__name__)
 
 Computation = Callable[[Provenance], tuple[list[Part], dict[str, Any]]]
 """Makes the parts of a Delta and the diagnostics of its edit."""
@@ -77,6 +80,8 @@ class Editor(ABC):
         for part in parts:
             part.remember(language_model)
         seconds = time.perf_counter() - started
+        if distributed.rank() == 0:
+            log.info("edit made in %.1f s", seconds)
         provenance = replace(provenance, diagnostics={**diagnostics, "seconds": seconds})
         delta = distributed.from_first_process(Delta(parts, provenance))
         if cache is not None:

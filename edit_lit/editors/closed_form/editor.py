@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from edit_lit.activations.contexts import Contexts
 from edit_lit.activations.hook_points import BlockOutput, HookPoint
@@ -41,6 +40,7 @@ from edit_lit.language_model.modes import frozen
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.finite import check_finite
+from edit_lit.utilities.progress import progress
 
 log = logging.getLogger(__name__)
 
@@ -161,8 +161,7 @@ class ClosedFormEditor(Editor):
             usual_norm = self._usual_norm(language_model, requests, batches, layers[-1])
             with WeightWorkspace(language_model, layers, self.constraint) as weights:
                 # One batch has the target values' bar already.
-                hidden = distributed.rank() > 0 or len(batches) == 1
-                for batch in tqdm(batches, desc="batches of facts", unit="batch", disable=hidden):
+                for batch in progress(batches, "batches of facts", "batches", hidden=len(batches) == 1):
                     diagnostics.note_shared_subjects(batch.requests)
                     whole = batch.inside(tokenizer, contexts, self.contexts.seed)
                     self._write(weights, preconditioners, whole, diagnostics, usual_norm)

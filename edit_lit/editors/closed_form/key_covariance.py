@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.fingerprint import model_fingerprint, tokenizer_fingerprint
@@ -27,6 +26,7 @@ from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.files import WriteError, default_cache_dir
 from edit_lit.utilities.finite import check_finite, is_finite
 from edit_lit.utilities.identity import Identified, content_hash, identity_of
+from edit_lit.utilities.progress import progress
 from edit_lit.utilities.tensor_files import DamagedFileError, read_tensors, write_tensors
 
 VERSION = 1
@@ -153,8 +153,7 @@ class KeyCovariance(Identified):
         sums = {layer: _zeros(projection_shape(module)[1], device) for layer, module in modules.items()}
         tokens = torch.zeros(1, dtype=torch.float64, device=device)
         batches = length_batches([len(row) for row in rows], self.batch_tokens)
-        label = "second moments"
-        for batch in tqdm(distributed.shard(batches), desc=label, unit="batch", disable=distributed.rank() > 0):
+        for batch in progress(distributed.shard(batches), "second moments", "batches"):
             inputs = TokenBatch.of([rows[index] for index in batch], device)
             with ExitStack() as stack:
                 records = {layer: stack.enter_context(recorded_input(module)) for layer, module in modules.items()}

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from edit_lit.deltas import Part, Provenance, WeightPart
 from edit_lit.deltas.updates import Dense, Update
@@ -25,8 +24,8 @@ from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import frozen
 from edit_lit.language_model.scoring import ScoredRow
-from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.progress import progress
 
 Batches = Sequence[Sequence[ScoredRow]]
 """The rows of each batch of facts, one row a fact."""
@@ -134,7 +133,7 @@ class GradientEditor(TrainingEditor):
         losses: list[float] = []
         with WeightWorkspace(language_model, layers, self.constraint) as weights:
             originals = [weights.parameter(layer).detach().clone() for layer in layers]
-            for rows in progress(batches):
+            for rows in progress(batches, "batches of facts", "batches"):
                 losses += self._write(weights, layers, rows, originals)
             return weights.total(), losses
 
@@ -154,8 +153,3 @@ class GradientEditor(TrainingEditor):
             parameter.requires_grad_(False)
             weights.add(layer, Dense(weights.oriented(layer, master).double() - weights.weight(layer)))
         return losses
-
-
-def progress(batches: Batches) -> Iterable[Sequence[ScoredRow]]:
-    """The batches, with a progress bar."""
-    return tqdm(batches, desc="batches of facts", unit="batch", disable=distributed.rank() > 0)

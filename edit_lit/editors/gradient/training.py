@@ -10,16 +10,15 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 from transformers import PreTrainedTokenizerBase
 
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.scoring import ScoredRow, mean_nll
 from edit_lit.language_model.spans import AnswerRow, answer_rows
-from edit_lit.utilities import distributed
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.progress import progress
 
 
 def teacher_forced(tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest], end: bool) -> list[ScoredRow]:
@@ -106,7 +105,7 @@ class TargetTraining:
         optimizer = torch.optim.Adam(masters, lr=self.lr)
         losses = torch.zeros(len(rows), dtype=torch.float64)
         batches = [slice(start, start + self.minibatch) for start in range(0, len(rows), self.minibatch)]
-        for _ in tqdm(range(self.epochs), desc="training", unit="epoch", disable=distributed.rank() > 0, leave=False):
+        for _ in progress(range(self.epochs), "training on the facts", "epochs"):
             for batch in batches:
                 loss_S = mean_nll(language_model, rows[batch])
                 losses[batch] = loss_S.detach().double().cpu()

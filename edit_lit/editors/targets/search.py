@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from edit_lit.activations.hook_points import BlockOutput, HookPoint
 from edit_lit.activations.shared_prefix import SharedPrefixCache
@@ -21,6 +20,7 @@ from edit_lit.editors.targets.state import OptimizationState
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.token_batch import length_batches
 from edit_lit.utilities import distributed
+from edit_lit.utilities.progress import progress_bar
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,7 @@ def find_target_values(
     notes = torch.zeros(facts, 4, dtype=torch.float64, device=reference.device)
     every_row = (row for fact in range(facts) for row in (*scored[fact], kl_anchors[fact]))
     prefixes = SharedPrefixCache(language_model, every_row, last_layer=len(language_model.blocks) - 1)
-    hidden = distributed.rank() > 0
-    with tqdm(total=facts, desc="target values", unit="fact", disable=hidden, leave=False) as bar:
+    with progress_bar("target values", facts, "facts") as bar:
         for numbers in distributed.shard(_chunks(scored, options.chunk)):
             rows = [[*scored[fact], kl_anchors[fact]] for fact in numbers]
             chunk = TargetChunk(options, language_model, layer, rows, hook_point, prefixes)

@@ -171,6 +171,8 @@ class EditRetentionCallback(L.Callback):
         return self.retention
 
     def _probe(self, trainer: L.Trainer, last: bool = False) -> None:
+        # So that what a probe finds and what the training says of itself agree at this step.
+        as_fine_tuner(trainer.lightning_module).look_for_divergence()
         _to_loggers(trainer, self._started.probe(trainer.global_step, last), trainer.global_step)
 
     def _to_monitors(self, pl_module: L.LightningModule) -> None:

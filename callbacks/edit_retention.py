@@ -22,6 +22,7 @@ from edit_lit.measures.scores import Rule
 from edit_lit.reports import tensorboard
 from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class EditRetentionCallback(L.Callback):
     def __init__(self, every_n_steps: int = 50, early: bool = False, batch_tokens: int = 8192) -> None:
         # Made again when the model is known; here it refuses what it cannot do before any is loaded.
         ProbeSteps(every_n_steps, early)
+        check_number("retention.batch_tokens", batch_tokens, least=1)
         self.every_n_steps = every_n_steps
         self.early = early
         self.batch_tokens = batch_tokens

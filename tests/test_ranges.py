@@ -23,7 +23,7 @@ from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 ABSTRACT = {"Editor", "FactSource", "Scorer", "Task", "PromptTemplate", "UpdateConstraint", "EditRequest", "Question"}
-ELSEWHERE = {"KeyCovariance", "WorldModel"}
+ELSEWHERE = {"WorldModel"}
 PARTS = [edit_lit.editors, edit_lit.facts, edit_lit.tasks, edit_lit.world]
 CLASSES = {
     cls.__name__: cls

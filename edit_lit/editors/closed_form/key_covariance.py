@@ -22,6 +22,7 @@ from edit_lit.language_model.partial_forward import run_blocks
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.records.corpora import Corpus, HubText
 from edit_lit.utilities import distributed
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.files import WriteError, default_cache_dir
 from edit_lit.utilities.finite import check_finite, is_finite
@@ -90,6 +91,10 @@ class KeyCovariance(Identified):
     max_tokens: int = 1024
     batch_tokens: int = 8192
     cache_dir: str | None = None
+
+    def __post_init__(self) -> None:
+        check_number("key_covariance.max_tokens", self.max_tokens, least=1)
+        check_number("key_covariance.batch_tokens", self.batch_tokens, least=1)
 
     @property
     def text(self) -> Corpus:

@@ -146,10 +146,13 @@ def test_the_runs_folder_is_its_own_whatever_the_loggers(named, config, tmp_path
 def test_a_run_can_be_repeated_and_resumed_from_its_config(config, tmp_path):
     main(["fit", "--config", str(config)])
     first = tmp_path / "runs" / "tiny" / "version_0"
-    (checkpoint,) = (first / "checkpoints").iterdir()
+    checkpoint = first / "checkpoints" / "last.ckpt"
     main(["fit", "--config", str(first / "config.yaml"), "--ckpt_path", str(checkpoint), "--trainer.max_steps", "6"])
     second = tmp_path / "runs" / "tiny" / "version_1"
     assert list(read_probes(second / FOLDER)[Pool.EDITED]) == [-1, 0, 2, 4, 6]
+    # The scores of the part before are there as well, each once.
+    assert [step for step, _ in Run.read(second).downstream["val_loss"]] == [3, 6]
+    assert [step for step, _ in Run.read(second).downstream["train_loss"]] == [1, 3, 5]
 
 
 def test_overlays_and_short_names_swap_parts(config, tmp_path):

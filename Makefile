@@ -7,7 +7,7 @@ DOCS_READY := $(VENV)/.docs-ready
 FIT := $(BIN)/python -m edit_lit fit --config configs/quickstart.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart editors strategies test test-plain test-slow mutation lint type docs bench bench-scale clean
+.PHONY: help quickstart editors strategies test test-plain test-slow faults mutation lint type docs bench bench-scale clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -52,6 +52,9 @@ test-plain: $(READY)  ## Run the tests on two threads and the plainest code path
 
 test-slow: $(READY)  ## Run the tests that take minutes.
 	$(BIN)/python -m pytest -m slow
+
+faults: $(READY)  ## Kill runs at random moments, a hundred times, and their processes one by one; prints how they end.
+	$(BIN)/python -m pytest -m slow tests/faults
 
 mutation: $(READY)  ## Change the mathematics a little, hundreds of times, and list what no test notices. Takes a quarter of an hour.
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,mutation]'

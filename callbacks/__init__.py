@@ -1,9 +1,10 @@
-"""Lightning callbacks: editing before the fit, and watching the edits through it."""
+"""Lightning callbacks: editing before the fit, watching the edits through it, and keeping the run."""
 
 from callbacks.edit_retention import EditRetentionCallback
 from callbacks.knowledge_edit import KnowledgeEdit
 from callbacks.progress import Progress
+from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecorder
 from callbacks.run_report import RunReport
 
-__all__ = ["EditRetentionCallback", "KnowledgeEdit", "Progress", "RunRecorder", "RunReport"]
+__all__ = ["EditRetentionCallback", "KnowledgeEdit", "Progress", "RunCheckpoint", "RunRecorder", "RunReport"]

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import lightning as L
 
 from edit_lit.data_module import EditDataModule
-from edit_lit.deltas import Delta, DeltaCache
+from edit_lit.deltas import Delta, DeltaCache, Part
 from edit_lit.editors.base.editor import Editor
 from edit_lit.facts.request import EditRequest
 from edit_lit.fine_tuner import as_fine_tuner
@@ -19,6 +21,32 @@ from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KeptEdit:
+    """The edit that a run keeps in its own folder.
+
+    Args:
+        path: The file.
+        hash: The hash of what was trained on; none if nothing was trained yet.
+    """
+
+    path: Path
+    hash: str | None = None
+
+    def load(self, kinds: Sequence[type[Part]]) -> Delta | None:
+        """The Delta; none, with a warning, if the file is damaged or of another edit."""
+        try:
+            delta = Delta.load(self.path, kinds)
+        except ConfigError as error:
+            warnings.warn(f"the run's own edit is made again: {error}", stacklevel=4)
+            return None
+        if self.hash is not None and delta.hash() != self.hash:
+            warnings.warn(f"{self.path} is not the edit that was trained on, which is made again.", stacklevel=4)
+            return None
+        log.info("edit taken from %s", self.path)
+        return delta
 
 
 class KnowledgeEdit(L.Callback):
@@ -32,12 +60,16 @@ class KnowledgeEdit(L.Callback):
         editor: The editor; without one the run edits nothing, as a control.
         reuse: Use a cached Delta where there is one, and keep a new one.
         cache_dir: Where Deltas are kept; a folder for the user's caches if not given.
+
+    Attributes:
+        kept: The edit of the run that is gone on with, which counts whatever the cache holds and the code says now.
     """
 
     def __init__(self, editor: Editor | None = None, reuse: bool = True, cache_dir: str | None = None) -> None:
         self.editor = editor
         self.reuse = reuse
         self.cache_dir = cache_dir
+        self.kept: KeptEdit | None = None
         self._made: Delta | None = None
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
@@ -56,7 +88,7 @@ class KnowledgeEdit(L.Callback):
         requests = datamodule.requests if isinstance(datamodule, EditDataModule) else []
         fine_tuner.check_tuning(self.editor.edited_layers(fine_tuner.language_model))
         language_model = fine_tuner.language_model.to(trainer.strategy.root_device)
-        self._made = delta = self.delta_for(language_model, requests)
+        self._made = delta = self._kept_delta(language_model, requests) or self.delta_for(language_model, requests)
         fine_tuner.take_edit(delta)
         if stage == "fit":
             folder = run_folder(trainer)
@@ -64,6 +96,19 @@ class KnowledgeEdit(L.Callback):
                 delta.save(folder / "edits" / "delta.safetensors")
         if distributed.rank() == 0:
             report_diagnostics(delta, language_model, len(requests))
+
+    def _kept_delta(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta | None:
+        """The edit of the run that is gone on with; all processes get the same."""
+        assert self.editor is not None
+        if self.kept is None:
+            return None
+        found = self.kept.load(self.editor.kinds) if distributed.rank() == 0 else None
+        delta = distributed.from_first_process(found)
+        # Nothing was trained on it yet, so that it counts only if it is just what would be made now.
+        if delta is not None and self.kept.hash is None and requests:
+            made_now = self.editor.provenance(language_model, requests)
+            return delta if delta.provenance.key == made_now.key else None
+        return delta
 
     def delta_for(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Delta:
         """The Delta of these requests, from the cache if it is there.

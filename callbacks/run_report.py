@@ -47,10 +47,13 @@ class RunReport(L.Callback):
         self.rule = Rule(rule)
         self._folder: Path | None = None
 
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Take note of the folder, also where nothing is left to train and only the report was cut off."""
+        self._folder = run_folder(trainer)
+
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Give the loggers the config, and TensorBoard the run's hyper-parameters, so that a running run has them."""
-        self._folder = run_folder(trainer)
-        if distributed.rank() > 0:
+        if distributed.rank() > 0 or self._folder is None:
             return
         config = self._folder / "config.yaml"
         for logger in trainer.loggers:

@@ -90,8 +90,9 @@ class FineTuner(TrainingSteps):
         self._resumed_random_state: dict[str, Tensor] | None = None
         # Checkpoints hold what trains; the rest comes from the model's own files and the Delta.
         self.strict_loading = False
-        self.val_loss = MeanMetric()
-        self.val_accuracy = MeanMetric()
+        # By default it leaves NaN out, and what is left would look like the loss.
+        self.val_loss = MeanMetric(nan_strategy="disable")
+        self.val_accuracy = MeanMetric(nan_strategy="disable")
 
     @property
     def delta(self) -> Delta | None:

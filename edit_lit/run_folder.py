@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path, PurePath
 
@@ -14,15 +18,19 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from edit_lit.utilities.errors import ConfigError
 
 _VERSION = re.compile(r"version_(\d+)")
-_OF_LOGGERS = ("events.out.tfevents.*", "hparams.yaml", "metrics.csv")
+_LOCK = ".lock"
+_PATIENCE = 10.0
+_OF_STARTING = ("events.out.tfevents.*", "hparams.yaml", "metrics.csv", "config.yaml", _LOCK)
 
 
-def new_run_folder(root: str | Path, name: str) -> Path:
+def new_run_folder(root: str | Path, name: str, job: str | None = None) -> Path:
     """Take the next free ``<root>/<name>/version_<k>``; of two runs that ask at once each gets its own.
 
     Args:
         root: Folder of all runs.
         name: Name of the run; with ``/`` in it, a folder of runs and the run's own.
+        job: Number of the job of a cluster that the run is; its folder is then ``job_<number>``, so that it can be
+            found again, with ``-2`` and so on for further runs of that name in the job.
 
     Raises:
         ConfigError: If the name leads out of the root, or the folder cannot be made.
@@ -35,13 +43,12 @@ def new_run_folder(root: str | Path, name: str) -> Path:
     folder = Path(root, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        taken = [int(match[1]) for entry in os.listdir(folder) if (match := _VERSION.fullmatch(entry))]
-        for version in count(max(taken, default=-1) + 1):
+        for version in _versions(folder, job):
             try:
-                (folder / f"version_{version}").mkdir()
+                (folder / version).mkdir()
             except FileExistsError:
                 continue
-            return folder / f"version_{version}"
+            return folder / version
     except OSError as error:
         raise ConfigError(
             f"the run's folder cannot be made in {folder} ({error.strerror}). Name another trainer.default_root_dir."
@@ -49,10 +56,50 @@ def new_run_folder(root: str | Path, name: str) -> Path:
     raise AssertionError("there is always another version")
 
 
+def _versions(folder: Path, job: str | None) -> Iterator[str]:
+    """Names that may be free, the best one first."""
+    if job is not None:
+        yield f"job_{job}"
+        yield from (f"job_{job}-{number}" for number in count(2))
+    taken = [int(match[1]) for entry in os.listdir(folder) if (match := _VERSION.fullmatch(entry))]
+    yield from (f"version_{version}" for version in count(max(taken, default=-1) + 1))
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a run's folder for the length of a ``with`` block.
+
+    The hold ends with the process, however that ends. On a file system that knows no locks there is none.
+
+    Args:
+        folder: The run's folder.
+
+    Raises:
+        ConfigError: If another process holds it, and does not end within some seconds.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a") as file:
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if time.monotonic() > until:
+                    raise ConfigError(
+                        f"the run in {folder} is still going on in another process. Stop that one, or wait for it."
+                    ) from error
+                time.sleep(0.1)
+                continue
+            except OSError:
+                pass
+            break
+        yield
+
+
 def discard_if_unused(folder: Path) -> None:
-    """Remove the folder of a run that ended before it began, unless it holds more than loggers leave by themselves."""
+    """Remove the folder of a run that ended before it began, unless it holds more than every start leaves there."""
     files = [path for path in folder.rglob("*") if not path.is_dir()]
-    if all(any(path.match(pattern) for pattern in _OF_LOGGERS) for path in files):
+    if all(any(path.match(pattern) for pattern in _OF_STARTING) for path in files):
         shutil.rmtree(folder, ignore_errors=True)
         for parent in folder.parents[:2]:
             if not parent.is_dir() or any(parent.iterdir()):

@@ -146,10 +146,13 @@ def test_the_runs_folder_is_its_own_whatever_the_loggers(named, config, tmp_path
 def test_a_run_can_be_repeated_and_resumed_from_its_config(config, tmp_path):
     main(["fit", "--config", str(config)])
     first = tmp_path / "runs" / "tiny" / "version_0"
-    (checkpoint,) = (first / "checkpoints").iterdir()
+    checkpoint = first / "checkpoints" / "last.ckpt"
     main(["fit", "--config", str(first / "config.yaml"), "--ckpt_path", str(checkpoint), "--trainer.max_steps", "6"])
     second = tmp_path / "runs" / "tiny" / "version_1"
     assert list(read_probes(second / FOLDER)[Pool.EDITED]) == [-1, 0, 2, 4, 6]
+    # The scores of the part before are there as well, each once.
+    assert [step for step, _ in Run.read(second).downstream["val_loss"]] == [3, 6]
+    assert [step for step, _ in Run.read(second).downstream["train_loss"]] == [1, 3, 5]
 
 
 def test_overlays_and_short_names_swap_parts(config, tmp_path):
@@ -275,6 +278,16 @@ def test_an_option_that_a_verb_of_ours_does_not_have_is_refused(capsys):
         main(["report", "runs", "--config", "a.yaml"])
     assert exit_.value.code == 2
     assert "unrecognized arguments: --config a.yaml" in capsys.readouterr().err
+
+
+def test_a_run_that_diverged_says_so_and_is_no_success(config, tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", "--config", str(config), "--model.optimizer.init_args.lr", "1e30"])
+    assert ended.value.code == 1
+    output = capsys.readouterr().out
+    assert "diverged at step 2" in output
+    assert " 0.0% [" not in output
+    assert json.loads((tmp_path / "runs" / "tiny" / "version_0" / "run.json").read_text())["state"] == "diverged"
 
 
 def test_deltas_are_merged(config, tmp_path):

@@ -67,6 +67,9 @@ def main(args: Sequence[str] | None = None) -> None:
     set_up_messages()
     try:
         _run(args)
+    except KeyboardInterrupt:
+        # As shells count the processes that Ctrl-C ended.
+        sys.exit(130)
     except Exception as error:
         mistake = mistake_behind(error)
         if mistake is None:

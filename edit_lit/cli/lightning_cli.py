@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
+import argparse
+import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
@@ -10,9 +12,10 @@ from typing import Any
 
 import lightning as L
 from jsonargparse import Namespace
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 # By importing them the short names of their classes, such as MEMIT, become known to the parser.
@@ -21,14 +24,24 @@ import edit_lit.facts
 import edit_lit.tasks
 import edit_lit.tuning
 import edit_lit.world  # noqa: F401
-from callbacks import EditRetentionCallback, KnowledgeEdit, Progress, RunRecorder, RunReport
+from callbacks import EditRetentionCallback, KnowledgeEdit, Progress, RunCheckpoint, RunRecorder, RunReport
+from edit_lit.checkpoint_io import AtomicCheckpointIO
 from edit_lit.cli.announcements import announce_folder, announce_model, print_validation
+from edit_lit.cli.csv_log import MetricsTable
 from edit_lit.cli.messages import quiet_libraries
+from edit_lit.cli.plan import NEWEST, Plan, find_earlier, flat_options, naming_directory, plan_run
+from edit_lit.cli.resume import CONFIG, EarlierRun
 from edit_lit.cli.trainer import EditTrainer
+from edit_lit.cli.verbs import report
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.reports.hyperparameters import hyperparameters
-from edit_lit.run_folder import discard_if_unused, new_run_folder, run_folder
+from edit_lit.run_folder import discard_if_unused, run_folder
+from edit_lit.utilities.files import write_atomically
+
+log = logging.getLogger(__name__)
+
+_NOT_OF_THE_RUN = ("config", "ckpt_path", "resume", "weights_only")
 
 
 class EditArgumentParser(LightningArgumentParser):
@@ -53,16 +66,25 @@ class SaveAndLogConfig(SaveConfigCallback):
             super().setup(trainer, pl_module, stage)
 
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
-        """Give the config to the loggers."""
+        """Write the config whole or not at all, and log its leaves by their dotted names."""
+        kept = self.config.clone()
+        for key in _NOT_OF_THE_RUN:
+            # What was started from another run's checkpoint needs that until it has one of its own.
+            if key in kept and (key != "ckpt_path" or kept[key] in (None, NEWEST)):
+                del kept[key]
+        path = run_folder(trainer) / self.config_filename
+        write_atomically(path, lambda temporary: self.parser.save(kept, temporary, skip_unset=False, multifile=False))
+        options = hyperparameters(kept.as_dict())
         for logger in trainer.loggers:
-            logger.log_hyperparams(hyperparameters(self.config.as_dict()))
+            logger.log_hyperparams(options)
 
 
 class EditCLI(LightningCLI):
     """LightningCLI with the edit, its retention and the report as top-level keys of the config."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add ``edit``, ``retention``, ``record``, ``report``, ``progress``, ``name`` and ``tensorboard``."""
+        """Add the callbacks' keys, ``name``, ``resume`` and ``tensorboard``."""
+        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
         parser.add_lightning_class_args(KnowledgeEdit, "edit")
         parser.add_lightning_class_args(EditRetentionCallback, "retention")
         parser.add_lightning_class_args(RunRecorder, "record")
@@ -70,6 +92,9 @@ class EditCLI(LightningCLI):
         # Not always among the callbacks, as the others are: Lightning takes one bar, and none if it is to show none.
         parser.add_class_arguments(Progress, "progress")
         parser.add_argument("--name", type=str, default="run", help="Folder of the run under trainer.default_root_dir.")
+        parser.add_argument(
+            "--resume", type=str | None, default=None, help="Folder of a run to go on with, under that run's config."
+        )
         parser.add_argument(
             "--tensorboard",
             type=bool,
@@ -84,24 +109,58 @@ class EditCLI(LightningCLI):
         verbs: dict[str, set[str]] = LightningCLI.subcommands()
         return {"fit": verbs["fit"], "validate": verbs["validate"], "edit": {"model", "datamodule"}}
 
-    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
-        """Take the run's folder, and log into it, whatever other loggers the config names."""
-        config = self.config_init[self.subcommand] if self.subcommand else self.config_init
-        root, makes_run = Path(config.trainer.default_root_dir), self.subcommand == "fit"
-        # The first process takes the folder; the others learn it from that one.
-        taken = new_run_folder(root, config.name) if makes_run and getattr(rank_zero_only, "rank", 0) == 0 else None
-        folder = taken or root / config.name
-        named = config.trainer.logger
-        kwargs["logger"] = _loggers(named, folder, config.tensorboard) if makes_run else named or False
-        kwargs["callbacks"] = _with_progress(config.trainer, config.progress)
+    def before_instantiate_classes(self) -> None:
+        """Find the run that the command goes on with; one that is finished is reported, and that is all."""
+        config = self.config[self.subcommand] if self.subcommand else self.config
+        self.plan = Plan(Path(config.trainer.default_root_dir, config.name))
+        if self.subcommand not in ("fit", "validate"):
+            return
+        options = dict(flat_options(config.as_dict()))
+        folder, earlier = find_earlier(options, self._options_of)
+        first = getattr(rank_zero_only, "rank", 0) == 0
+        if self.subcommand == "validate":
+            self.plan = Plan(folder or self.plan.folder, earlier=earlier)
+            return
+        self.plan = plan_run(options, folder, earlier, first)
+        if self.plan.finished:
+            log.info("the run in %s has finished", self.plan.folder)
+            if first:
+                report([str(self.plan.folder)], config.report.rule, None)
+            sys.exit(0)
+
+    def _options_of(self, path: Path) -> dict[str, Any]:
+        """The options of a run, as its config has them."""
+        assert self.subcommand is not None
+        return dict(
+            flat_options(self.parser.parse_args([self.subcommand, "--config", str(path)]).as_dict()[self.subcommand])
+        )
+
+    def instantiate_classes(self) -> None:
+        """Build everything; a mistake in a resumed run names the directory from which its paths lead."""
         try:
-            trainer = super().instantiate_trainer(**kwargs)
+            with naming_directory(self.plan.earlier):
+                super().instantiate_classes()
         except BaseException:
-            if taken is not None:
-                discard_if_unused(taken)
+            if not self.plan.continues and self.subcommand == "fit":
+                discard_if_unused(self.plan.folder)
             raise
+
+    def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
+        """Make a trainer that logs into the run's folder, whatever other loggers the config names."""
+        config = self.config_init[self.subcommand] if self.subcommand else self.config_init
+        named, makes_run, keeps = config.trainer.logger, self.subcommand == "fit", config.trainer.enable_checkpointing
+        kwargs["logger"] = _loggers(named, self.plan.folder, config.tensorboard) if makes_run else named or False
+        kwargs["callbacks"] = _with_progress(config.trainer, config.progress)
+        if keeps in (None, True) and not _lists_checkpoints(config.trainer.callbacks):
+            # Lightning would add one of its own.
+            kwargs["enable_checkpointing"] = False
+        if not any(isinstance(plugin, CheckpointIO) for plugin in config.trainer.plugins or ()):
+            kwargs["plugins"] = [*(config.trainer.plugins or ()), AtomicCheckpointIO()]
+        trainer = super().instantiate_trainer(**kwargs)
         if isinstance(trainer, EditTrainer):
-            trainer.folder = folder if makes_run else None
+            trainer.follow(self.plan if makes_run else None, self.plan.earlier, keeps is not False)
+        if self.plan.earlier is not None:
+            config.ckpt_path = str(self.plan.earlier.checkpoint) if self.plan.earlier.checkpoint is not None else None
         return trainer
 
     def before_fit(self) -> None:
@@ -111,8 +170,10 @@ class EditCLI(LightningCLI):
     before_validate = before_edit = before_fit
 
     def after_fit(self) -> None:
-        """Say where the files are."""
+        """Say where the files are; a run that diverged is no success to whoever waits for it."""
         announce_folder(run_folder(self.trainer), self.trainer)
+        if self.model.diverged_at is not None:
+            sys.exit(1)
 
     def after_validate(self) -> None:
         """Say what was measured."""
@@ -127,15 +188,22 @@ def _with_progress(trainer: Namespace, progress: Progress) -> list[L.Callback]:
     return [progress, *named] if wanted and not any(isinstance(one, ProgressBar) for one in named) else named
 
 
+def _lists_checkpoints(callbacks: Any) -> bool:
+    """Whether a user's callbacks keep checkpoints of their own."""
+    given = callbacks if isinstance(callbacks, list) else [callbacks]
+    return any(isinstance(callback, Checkpoint) for callback in given)
+
+
 def _loggers(named: Logger | Sequence[Logger] | bool | None, folder: Path, board: bool) -> list[Logger]:
     """A run's own table of metrics, TensorBoard unless it is not wanted, and the loggers that the config names."""
     given = [] if isinstance(named, (bool, NoneType)) else list(named) if isinstance(named, Sequence) else [named]
-    root, name, version = folder.parent.parent, folder.parent.name, folder.name
-    # Both share a folder on purpose; the CSV logger takes the other's files for leftovers.
-    warnings.filterwarnings("ignore", message=".*exists and is not empty.*", module="lightning.*csv_logs")
     board = board and named is not False and not any(isinstance(logger, TensorBoardLogger) for logger in given)
-    boards = [TensorBoardLogger(root, name, version, default_hp_metric=False)] if board else []
-    return [*boards, CSVLogger(root, name, version), *given]
+    boards = (
+        [TensorBoardLogger(folder.parent.parent, folder.parent.name, folder.name, default_hp_metric=False)]
+        if board
+        else []
+    )
+    return [*boards, MetricsTable(folder), *given]
 
 
 def run_lightning(program: str, args: Sequence[str]) -> None:
@@ -149,12 +217,26 @@ def run_lightning(program: str, args: Sequence[str]) -> None:
     EditCLI(
         FineTuner,
         EditDataModule,
-        args=list(args),
+        args=_with_config_of_run(args),
         trainer_class=EditTrainer,
         parser_class=EditArgumentParser,
         parser_kwargs={"prog": program},
         seed_everything_default=0,
         auto_configure_optimizers=False,
         save_config_callback=SaveAndLogConfig,
-        save_config_kwargs={"overwrite": True},
+        save_config_kwargs={"save_to_log_dir": False},
     )
+
+
+def _with_config_of_run(args: Sequence[str]) -> list[str]:
+    """The arguments with the config of the run that ``--resume`` names, which the others override."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--resume")
+    try:
+        folder = parser.parse_known_args(list(args))[0].resume
+    except argparse.ArgumentError:
+        return list(args)  # Lightning's parser says what is wrong.
+    if folder is None:
+        return list(args)
+    EarlierRun.in_folder(Path(folder))
+    return [args[0], "--config", str(Path(folder, CONFIG)), *args[1:]]

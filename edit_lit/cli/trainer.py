@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import logging
+import signal
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import lightning as L
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.cli import SaveConfigCallback
 
-from callbacks import KnowledgeEdit
-from callbacks.knowledge_edit import report_diagnostics
+from callbacks import KnowledgeEdit, RunCheckpoint
+from callbacks.interruption import SIGNALS, Interrupted
+from callbacks.knowledge_edit import KeptEdit, report_diagnostics
+from callbacks.run_checkpoint import LastCheckpoint
+from callbacks.slurm import job_id, requeue
+from edit_lit.cli.plan import Plan, naming_directory
+from edit_lit.cli.resume import DELTA, EarlierRun, bring_back, note_end
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.probe import Probe
-from edit_lit.reports.table import HEADER, score_rows
+from edit_lit.reports.table import HEADER, Row, score_rows
 from edit_lit.reports.terminal import print_table
-from edit_lit.run_folder import discard_if_unused
+from edit_lit.run_folder import discard_if_unused, hold
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+C = TypeVar("C", bound=L.Callback)
 
 
 class EditTrainer(L.Trainer):
@@ -32,6 +42,7 @@ class EditTrainer(L.Trainer):
 
     folder: Path | None = None
     _agreed: str | None = None
+    _plan: Plan | None = None
 
     @property
     def log_dir(self) -> str | None:
@@ -42,17 +53,86 @@ class EditTrainer(L.Trainer):
             self._agreed = self.strategy.broadcast(str(self.folder))
         return self._agreed
 
+    def follow(self, plan: Plan | None, earlier: EarlierRun | None, keeps_checkpoints: bool) -> None:
+        """Keep to what the command line found out.
+
+        Args:
+            plan: Where the run is kept; none if the verb makes no run.
+            earlier: The run whose checkpoint is loaded, if any.
+            keeps_checkpoints: Whether the run is kept so that it can be gone on with.
+        """
+        self._plan, self.folder = plan, plan.folder if plan is not None else None
+        checkpoint = self._one(RunCheckpoint)
+        checkpoint.enabled = keeps_checkpoints
+        # The run is kept before any other callback begins with the next step, and behind all of them at its end.
+        others = [callback for callback in self._listed if callback is not checkpoint]
+        others.sort(key=lambda callback: not isinstance(callback, SaveConfigCallback))
+        self._listed[:] = [checkpoint, *others, LastCheckpoint(checkpoint)]
+        if earlier is not None and earlier.delta is not None:
+            self._one(KnowledgeEdit).kept = KeptEdit(earlier.delta, earlier.edit)
+        if plan is not None and not plan.continues and earlier is not None:
+            checkpoint.earlier_scores = earlier.downstream
+
     def fit(self, *args: Any, **kwargs: Any) -> None:
-        """Fit as Lightning does; checkpoints that name no folder go into the run's."""
+        """Fit as Lightning does; checkpoints that name no folder go into the run's.
+
+        Raises:
+            Interrupted: If the run was asked to stop; by then it is kept, and has been reported.
+        """
         for callback in self.checkpoint_callbacks:
             if isinstance(callback, ModelCheckpoint) and callback.dirpath is None and self.folder is not None:
                 callback.dirpath = str(self.folder / "checkpoints")
-        try:
+        if self._plan is None:
             super().fit(*args, **kwargs)
-        except (ConfigError, MisconfigurationException):
-            if self.folder is not None and self.is_global_zero:
-                discard_if_unused(self.folder)
-            raise
+            return
+        plan, first = self._plan, self.is_global_zero
+        with naming_directory(plan.earlier), hold(plan.folder) if first else nullcontext():
+            if first and plan.continues:
+                bring_back(plan.folder, plan.earlier)
+            try:
+                with self._one(RunCheckpoint).interruption.listening(SIGNALS if job_id() else SIGNALS[:2]):
+                    super().fit(*args, **kwargs)
+            except Interrupted as interrupted:
+                if not first:
+                    # The first process's status is that of the run; Lightning kills it if another one's is not 0.
+                    raise SystemExit(0) from interrupted
+                self._say_how_to_go_on(plan, interrupted.signum)
+                raise
+            except (ConfigError, MisconfigurationException):
+                if first and not plan.continues:
+                    discard_if_unused(plan.folder)
+                raise
+            if first:
+                note_end(plan.folder, self.global_step, plan.limits)
+
+    def validate(self, *args: Any, **kwargs: Any) -> Any:
+        """Validate as Lightning does, and print the scores; Lightning itself prints what a logger gets."""
+        scores = super().validate(*args, **kwargs)
+        if self.is_global_zero:
+            rows: list[Row] = [(name, f"{float(value):.4f}") for name, value in sorted(self.callback_metrics.items())]
+            print_table("The downstream task", ("score", "value"), rows)
+        return scores
+
+    def _say_how_to_go_on(self, plan: Plan, signum: int) -> None:
+        name, step = signal.Signals(signum).name, self._one(RunCheckpoint).saved_step
+        if signum == signal.SIGUSR1:
+            requeue()
+        if not plan.continues and step is None and not (plan.folder / DELTA).exists():
+            discard_if_unused(plan.folder)
+            log.warning("%s before the edit was made: nothing is kept of this run but what was cached", name)
+            return
+        where = f"behind step {step}, where it is kept" if step is not None else "and has no checkpoint, but its edit"
+        log.warning("%s: the run stops %s; resume with: python -m edit_lit fit --resume %s", name, where, plan.folder)
+
+    @property
+    def _listed(self) -> list[L.Callback]:
+        callbacks: list[L.Callback] = self.callbacks  # type: ignore[attr-defined] # set by a connector
+        return callbacks
+
+    def _one(self, kind: type[C]) -> C:
+        """The one callback of a kind, of which the command line makes one."""
+        (found,) = (callback for callback in self._listed if isinstance(callback, kind))
+        return found
 
     def edit(
         self,
@@ -72,14 +152,15 @@ class EditTrainer(L.Trainer):
         Raises:
             ConfigError: If there are no facts to edit.
         """
-        (knowledge_edit,) = (callback for callback in self.callbacks if isinstance(callback, KnowledgeEdit))  # type: ignore[attr-defined] # set by a connector
+        knowledge_edit = self._one(KnowledgeEdit)
         language_model = model.language_model.to(self.strategy.root_device)
         if datamodule.edits is None:
             raise ConfigError("data.edits is not given. Name a source of facts to edit.")
         requests = datamodule.edits.load()
+        probe = Probe(requests, language_model.tokenizer)
+        probe.check(language_model)
         delta = knowledge_edit.delta_for(language_model, requests)
         report_diagnostics(delta, language_model, len(requests))
-        probe = Probe(requests, language_model.tokenizer)
         before = probe.run(language_model)
         delta.apply(language_model)
         print_table("The edit", HEADER, score_rows([before, probe.run(language_model)]))

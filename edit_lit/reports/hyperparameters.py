@@ -7,7 +7,7 @@ from typing import Any
 
 Value = str | int | float | bool
 
-_OF_THE_PLACE = ("config", "ckpt_path", "weights_only", "name", "tensorboard", "trainer.default_root_dir")
+_OF_THE_PLACE = ("config", "ckpt_path", "resume", "weights_only", "name", "tensorboard", "trainer.default_root_dir")
 _LOGGERS = "trainer.logger"
 
 

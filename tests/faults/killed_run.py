@@ -1,0 +1,204 @@
+"""Runs of the command line that can be killed, and what they end in."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from random import Random
+
+import matplotlib.backends.backend_agg
+import pytest
+import tiny
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from threads import set_threads
+from transformers.models.llama import modeling_llama
+
+# Imported here, they are at hand in every process that is forked.
+import edit_lit.cli.lightning_cli
+from edit_lit.cli import main
+from edit_lit.measures.outcome_files import FOLDER, read_probes
+from edit_lit.utilities.log_files import METRICS, whole_rows
+
+AT_HAND = (edit_lit.cli.lightning_cli, matplotlib.backends.backend_agg, modeling_llama)
+
+TIMES = ("probe/seconds",)
+"""What is measured of the clock, and so never twice the same."""
+
+
+def write_config(folder: Path, batch_size: int = 2, dropout: float = 0.2, **trainer: object) -> Path:
+    """A run of twenty steps that edits, trains with dropout, validates, probes and keeps itself every three steps."""
+    folder.mkdir(parents=True, exist_ok=True)
+    language_model = tiny.llama()
+    language_model.model.save_pretrained(folder / "model")
+    language_model.tokenizer.save_pretrained(folder / "model")
+    for name, made in (("edits", tiny.requests(4)), ("intrinsic", tiny.requests(8))):
+        records = [{key: value for key, value in asdict(request).items() if value is not None} for request in made]
+        (folder / f"{name}.json").write_text(json.dumps(records))
+    subjects = [{"prompt": f"the bus goes to {subject} and it is", "completion": "late"} for subject in tiny.SUBJECTS]
+    (folder / "task.jsonl").write_text("\n".join(map(json.dumps, subjects)))
+    (folder / "corpus.txt").write_text("\n".join(tiny.TEXT * 3))
+    facts = lambda name: {"class_path": "JsonFacts", "init_args": {"path": str(folder / f"{name}.json")}}  # noqa: E731
+    task = {"path": str(folder / "task.jsonl"), "instruction": "{prompt}", "output": "{completion}", "val_examples": 2}
+    memit = {
+        "layers": [1, 2],
+        "covariance_weight": 2,
+        "target_values": {"steps": 6},
+        "contexts": {"templates": ["it is late . {}"]},
+        "key_covariance": {"corpus": {"class_path": "TextLines", "init_args": {"path": str(folder / "corpus.txt")}}},
+    }
+    lora = {"class_path": "LoRA", "init_args": {"r": 4, "dropout": dropout}}
+    content = {
+        "name": "killed",
+        "model": {"language_model": {"path": str(folder / "model"), "dtype": "float64"}, "tuning": lora},
+        "data": {
+            "task": {"class_path": "Columns", "init_args": task},
+            "edits": facts("edits"),
+            "intrinsic": facts("intrinsic"),
+            "batch_size": batch_size,
+        },
+        "edit": {"editor": {"class_path": "MEMIT", "init_args": memit}},
+        "retention": {"every_n_steps": 4, "early": True},
+        "checkpoint": {"every_n_steps": 3},
+        "trainer": {
+            "max_steps": 20,
+            "accelerator": "cpu",
+            "default_root_dir": str(folder / "runs"),
+            "enable_progress_bar": False,
+            "num_sanity_val_steps": -1,
+            "val_check_interval": 5,
+            "check_val_every_n_epoch": None,
+            "log_every_n_steps": 2,
+            **trainer,
+        },
+    }
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def run_of(config: Path, version: int = 0) -> Path:
+    """The folder of a config's run."""
+    return config.parent / "runs" / "killed" / f"version_{version}"
+
+
+def _work(args: Sequence[str], cache: Path, log: Path) -> None:
+    """Run the command line in this process, which has been forked for it."""
+    output = os.open(log, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    set_threads()
+    os.environ["XDG_CACHE_HOME"] = str(cache)
+    sys.argv = ["edit_lit", *args]
+    logging.getLogger().handlers.clear()
+    main(args)
+
+
+def start(args: Sequence[str], folder: Path) -> multiprocessing.process.BaseProcess:
+    """Start the command line in a process that has all imports done already.
+
+    Args:
+        args: The verb and its options.
+        folder: Where the process keeps its cache and its output.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=_work, args=(list(args), folder / "cache", folder / "output.log"))
+    with pytest.MonkeyPatch.context() as patch:
+        # What the server is to have at hand it finds by the environment alone.
+        patch.setenv("PYTHONPATH", os.pathsep.join(path for path in sys.path if path))
+        process.start()
+    return process
+
+
+def finish(args: Sequence[str], folder: Path) -> float:
+    """Run the command line to its end; the seconds that it took."""
+    started = time.monotonic()
+    process = start(args, folder)
+    process.join()
+    output = (folder / "output.log").read_text() if (folder / "output.log").exists() else ""
+    assert process.exitcode == 0, f"status {process.exitcode}: {output[-3000:]}"
+    return time.monotonic() - started
+
+
+@dataclass
+class Tally:
+    """What became of the runs that were killed."""
+
+    kills: int = 0
+    equal: int = 0
+    from_checkpoint: int = 0
+    differences: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return f"{self.kills} kills ({self.from_checkpoint} behind a checkpoint), {self.equal} equal ends"
+
+
+def kill_and_resume(folder: Path, seconds: float, chance: Random, expected: dict, tally: Tally) -> None:
+    """Kill a run at a random moment, resume it, and compare its end with that of one left alone."""
+    config = write_config(folder)
+    process = start(["fit", "--config", str(config)], folder)
+    process.join(chance.uniform(0, seconds))
+    if process.is_alive():
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        tally.kills += 1
+    run = run_of(config)
+    tally.from_checkpoint += (run / "checkpoints" / "last.ckpt").exists()
+    if chance.random() < 0.5:
+        shutil.rmtree(folder / "cache", ignore_errors=True)
+    if (run / "config.yaml").exists():
+        finish(["fit", "--resume", str(run)], folder)
+    else:
+        shutil.rmtree(run, ignore_errors=True)
+        finish(["fit", "--config", str(config)], folder)
+    found = end_of(run)
+    wrong = [name for name in expected if found[name] != expected[name]]
+    tally.equal += not wrong
+    tally.differences += [f"{folder}: {', '.join(wrong)}"] if wrong else []
+
+
+def end_of(run: Path) -> dict[str, object]:
+    """Weights, optimizer, records, scalars and rows of a run, to be compared bit for bit."""
+    stored = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    header, *rows = whole_rows(run / METRICS)
+    timed = [header.index(name) for name in TIMES if name in header]
+    events = EventAccumulator(str(run), size_guidance={"scalars": 0}).Reload()
+    return {
+        "weights": _bits(stored["state_dict"]),
+        "optimizer": _bits(stored["optimizer_states"][0]["state"]),
+        "random states": _bits(stored["random_states"]),
+        "steps": stored["global_step"],
+        "records": {
+            pool: {step: _bits(answers.tensors()) for step, answers in of_pool.items()}
+            for pool, of_pool in read_probes(run / FOLDER).items()
+        },
+        "rows": [header] + [[cell for place, cell in enumerate(row) if place not in timed] for row in rows],
+        "scalars": {
+            tag: [(event.step, event.value) for event in events.Scalars(tag)]
+            for tag in events.Tags()["scalars"]
+            if tag not in TIMES
+        },
+        "table": (run / "report" / "table.md").read_text(),
+        "leftovers": sorted(
+            path.name for path in run.rglob("*") if ".tmp" in path.name or path.name.startswith(".last")
+        ),
+    }
+
+
+def _bits(value: object) -> object:
+    if isinstance(value, torch.Tensor):
+        return value.detach().contiguous().numpy().tobytes()
+    if isinstance(value, dict):
+        return {key: _bits(item) for key, item in value.items()}
+    return [_bits(item) for item in value] if isinstance(value, (list, tuple)) else value

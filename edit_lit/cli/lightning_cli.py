@@ -141,7 +141,7 @@ class EditCLI(LightningCLI):
             with naming_directory(self.plan.earlier):
                 super().instantiate_classes()
         except BaseException:
-            if not self.plan.continues and self.subcommand == "fit":
+            if self.plan.taken:
                 discard_if_unused(self.plan.folder)
             raise
 

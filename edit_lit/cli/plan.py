@@ -36,12 +36,14 @@ class Plan:
         continues: Whether the folder was made by an earlier command, whose run goes on in it.
         earlier: The run whose checkpoint or edit it goes on from, if any.
         limits: The options that say when training ends.
+        taken: Whether this process has just made the folder.
     """
 
     folder: Path
     continues: bool = False
     earlier: EarlierRun | None = None
     limits: Options = field(default_factory=dict)
+    taken: bool = False
 
     @property
     def finished(self) -> bool:
@@ -100,7 +102,8 @@ def plan_run(options: Options, folder: Path | None, earlier: EarlierRun | None, 
     if folder is not None:
         return Plan(folder, True, earlier, limits)
     root, name = options["trainer.default_root_dir"], options["name"]
-    return Plan(new_run_folder(root, name, job_id()) if first_process else Path(root, name), False, earlier, limits)
+    new = new_run_folder(root, name, job_id()) if first_process else Path(root, name)
+    return Plan(new, False, earlier, limits, taken=first_process)
 
 
 def flat_options(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

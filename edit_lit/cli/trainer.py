@@ -99,7 +99,7 @@ class EditTrainer(L.Trainer):
                 self._say_how_to_go_on(plan, interrupted.signum)
                 raise
             except (ConfigError, MisconfigurationException):
-                if first and not plan.continues:
+                if plan.taken:
                     discard_if_unused(plan.folder)
                 raise
             if first:
@@ -117,7 +117,7 @@ class EditTrainer(L.Trainer):
         name, step = signal.Signals(signum).name, self._one(RunCheckpoint).saved_step
         if signum == signal.SIGUSR1:
             requeue()
-        if not plan.continues and step is None and not (plan.folder / DELTA).exists():
+        if plan.taken and step is None and not (plan.folder / DELTA).exists():
             discard_if_unused(plan.folder)
             log.warning("%s before the edit was made: nothing is kept of this run but what was cached", name)
             return

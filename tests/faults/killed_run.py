@@ -131,37 +131,49 @@ def finish(args: Sequence[str], folder: Path) -> float:
     return time.monotonic() - started
 
 
+def _killed(args: Sequence[str], folder: Path, seconds: float) -> bool:
+    """Start the command line and kill it; false if it was done before."""
+    process = start(args, folder)
+    process.join(seconds)
+    if not process.is_alive():
+        return False
+    os.kill(process.pid or 0, signal.SIGKILL)
+    process.join()
+    return True
+
+
 @dataclass
 class Tally:
     """What became of the runs that were killed."""
 
     kills: int = 0
+    ends: int = 0
     equal: int = 0
     from_checkpoint: int = 0
     differences: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
-        return f"{self.kills} kills ({self.from_checkpoint} behind a checkpoint), {self.equal} equal ends"
+        kills = f"{self.kills} kills, {self.from_checkpoint} of them behind a checkpoint"
+        return f"{kills}; {self.equal} of {self.ends} ends equal"
 
 
 def kill_and_resume(folder: Path, seconds: float, chance: Random, expected: dict, tally: Tally) -> None:
-    """Kill a run at a random moment, resume it, and compare its end with that of one left alone."""
+    """Kill a run at a random moment, resume it, perhaps kill it again, and compare its end with one left alone."""
     config = write_config(folder)
-    process = start(["fit", "--config", str(config)], folder)
-    process.join(chance.uniform(0, seconds))
-    if process.is_alive():
-        os.kill(process.pid or 0, signal.SIGKILL)
-        process.join()
+    run, args = run_of(config), ["fit", "--config", str(config)]
+    while _killed(args, folder, chance.uniform(0, seconds)):
         tally.kills += 1
-    run = run_of(config)
-    tally.from_checkpoint += (run / "checkpoints" / "last.ckpt").exists()
-    if chance.random() < 0.5:
-        shutil.rmtree(folder / "cache", ignore_errors=True)
-    if (run / "config.yaml").exists():
-        finish(["fit", "--resume", str(run)], folder)
-    else:
-        shutil.rmtree(run, ignore_errors=True)
-        finish(["fit", "--config", str(config)], folder)
+        tally.from_checkpoint += (run / "checkpoints" / "last.ckpt").exists()
+        if chance.random() < 0.5:
+            shutil.rmtree(folder / "cache", ignore_errors=True)
+        if (run / "config.yaml").exists():
+            args = ["fit", "--resume", str(run)]
+        else:
+            shutil.rmtree(run, ignore_errors=True)
+        if chance.random() < 0.7:
+            finish(args, folder)
+            break
+    tally.ends += 1
     found = end_of(run)
     wrong = [name for name in expected if found[name] != expected[name]]
     tally.equal += not wrong

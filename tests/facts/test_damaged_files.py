@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 import tiny
-from damage import WRITERS, damaged_bytes, damaged_record
+from damaged_records import WRITERS, damaged_bytes, damaged_record
 from fact_samples import EASY_EDIT, KNOW_EDIT, KNOWN, MQUAKE, OWN, RIPPLE, ROME, ZSRE
 
 from edit_lit.facts import CounterFact, EditRequest, JsonFacts, KnowEdit, Known, MQuAKE, RippleEdits, ZsRE

@@ -17,7 +17,7 @@ from edit_lit.measures.intrinsic import IntrinsicPool
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.probe import Probe
 from edit_lit.tasks.bucketing import BucketedSampler
-from edit_lit.tasks.loading import FilledUp, ResumableLoader
+from edit_lit.tasks.loading import FilledUp, ResumableLoader, ResumableStream
 from edit_lit.tasks.stream import ExampleStream
 from edit_lit.tasks.task import IGNORED, Example, ExampleSet, Task
 from edit_lit.training_checks import check_batches
@@ -193,14 +193,14 @@ class EditDataModule(L.LightningDataModule):
         assert self.trainer is not None
         if isinstance(dataset, ExampleStream):
             dataset.seed = seed_or_global(self.seed)
-        return DataLoader(
+        return ResumableStream(
             dataset,
             batch_size=self.batch_size // self._processes(),
             collate_fn=self.task.collate,
             num_workers=self.num_workers,
             drop_last=True,
-            generator=torch.Generator(),
             pin_memory=self.trainer.strategy.root_device.type == "cuda",
+            batches_done=self._batches_done,
         )
 
     def _batches_done(self) -> int:

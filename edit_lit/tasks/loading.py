@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
-from torch.utils.data import DataLoader
+import torch
+from torch.utils.data import DataLoader, IterableDataset
 
 from edit_lit.tasks.bucketing import BucketedSampler
+from edit_lit.tasks.stream import ExampleStream
 from edit_lit.tasks.task import IGNORED, Example, ExampleSet
 
 
@@ -37,6 +40,40 @@ class ResumableLoader(DataLoader[Example]):
         assert isinstance(self.sampler, BucketedSampler)
         assert self.batch_size is not None
         self.sampler.skip = state_dict["batches"] * self.batch_size
+
+
+class ResumableStream(DataLoader[Example]):
+    """A loader of a stream that Lightning can put back: it reads again, and passes over, what was trained on.
+
+    Args:
+        stream: The examples.
+        batches_done: Tells how many batches of the pass have been trained on.
+        options: Everything else that a DataLoader takes.
+    """
+
+    def __init__(self, stream: IterableDataset[Example], *, batches_done: Callable[[], int], **options: Any) -> None:
+        super().__init__(stream, generator=torch.Generator(), **options)
+        self.batches_done = batches_done
+        self._passes = 0
+        self._skip = 0
+
+    def __iter__(self) -> Any:
+        """The batches of the next pass."""
+        # What tells a worker the pass is the seed that is drawn here; without workers the stream counts itself.
+        self.generator.manual_seed(self._passes)
+        if isinstance(self.dataset, ExampleStream):
+            self.dataset.passes = self._passes
+        self._passes += 1
+        skip, self._skip = self._skip, 0
+        return islice(super().__iter__(), skip, None)
+
+    def state_dict(self) -> dict[str, int]:
+        """The pass, and the position in it."""
+        return {"pass": max(self._passes - 1, 0), "batches": self.batches_done()}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        """Start the next pass as the one that was stopped, behind the batches that are done."""
+        self._passes, self._skip = state_dict["pass"], state_dict["batches"]
 
 
 class FilledUp(ExampleSet):

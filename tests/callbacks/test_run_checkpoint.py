@@ -14,7 +14,9 @@ from lightning.pytorch.loggers import Logger
 from callbacks import RunCheckpoint
 from callbacks.interruption import Interrupted
 from callbacks.run_checkpoint import LAST, LastCheckpoint
+from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
+from edit_lit.tasks.stream import ExampleStream
 
 STEPS = 9  # the statements make three batches an epoch
 
@@ -45,7 +47,7 @@ class StopBefore(L.Callback):
             signal.raise_signal(signal.SIGINT)
 
 
-def fit(folder, rows, stop=None, resume=None, extra=(), **options):
+def fit(folder, rows, stop=None, resume=None, extra=(), task=None, **options):
     keep = RunCheckpoint()
     stopper = [StopBefore(keep, stop)] if stop is not None else []
     trainer = tiny.trainer(
@@ -57,7 +59,8 @@ def fit(folder, rows, stop=None, resume=None, extra=(), **options):
     schedule = lambda optimizer: torch.optim.lr_scheduler.StepLR(optimizer, 2, 0.5)  # noqa: E731
     module = FineTuner(tiny.llama(), lr_scheduler=schedule)
     with keep.interruption.listening([signal.SIGINT]):
-        trainer.fit(module, datamodule=tiny.data(), ckpt_path=resume)
+        data = EditDataModule(task, batch_size=4) if task is not None else tiny.data()
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
     return module.state_dict()
 
 
@@ -104,6 +107,27 @@ def test_a_finished_run_can_be_prolonged(setting, end, tmp_path):
     prolonged = fit(tmp_path / "short", rows, resume=last(tmp_path / "short"), **options)
     assert rows == whole
     assert equal(prolonged, weights)
+
+
+class Streamed(tiny.Sides):
+    """The same statements, read as they are trained on; five batches a pass but for what does not fill one."""
+
+    def train_dataset(self):
+        texts = [str(number) for number in range(len(self._examples))]
+        return ExampleStream(lambda: iter(texts), lambda some: (self._examples[int(text)] for text in some), buffer=5)
+
+
+def test_a_stream_is_gone_on_with_where_it_was(tmp_path):
+    whole: list = []
+    options = {"log_every_n_steps": 1, "val_check_interval": 2, "check_val_every_n_epoch": None, "task": Streamed()}
+    weights = fit(tmp_path / "whole", whole, **options)
+    for stop in (2, 4, 6):
+        rows: list = []
+        with pytest.raises(Interrupted):
+            fit(tmp_path / str(stop), rows, stop=stop, **options)
+        resumed = fit(tmp_path / str(stop), rows, resume=last(tmp_path / str(stop)), **options)
+        assert rows == whole, f"stopped behind step {stop}"
+        assert equal(resumed, weights), f"stopped behind step {stop}"
 
 
 @pytest.mark.filterwarnings("ignore:The dirpath has changed from:UserWarning")

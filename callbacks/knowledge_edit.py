@@ -79,6 +79,8 @@ class KnowledgeEdit(L.Callback):
         """
         fine_tuner = as_fine_tuner(pl_module)
         if self.editor is None:
+            if fine_tuner.delta is None:
+                fine_tuner.check_tuning(())
             return
         if fine_tuner.delta is not None:
             if fine_tuner.delta is not self._made:

@@ -23,6 +23,19 @@ _PATIENCE = 10.0
 _OF_STARTING = ("events.out.tfevents.*", "hparams.yaml", "metrics.csv", "config.yaml", _LOCK)
 
 
+def check_run_name(name: str) -> None:
+    """Refuse a name that is no folder of its own under another.
+
+    Raises:
+        ConfigError: If the name is empty or leads out of the root.
+    """
+    parts = PurePath(name).parts
+    if not parts or PurePath(name).is_absolute() or ".." in parts or "\0" in name:
+        raise ConfigError(
+            f"name is {name!r}, which is no folder under trainer.default_root_dir. Give a plain name, such as 'mine'."
+        )
+
+
 def new_run_folder(root: str | Path, name: str, job: str | None = None) -> Path:
     """Take the next free ``<root>/<name>/version_<k>``; of two runs that ask at once each gets its own.
 
@@ -35,11 +48,7 @@ def new_run_folder(root: str | Path, name: str, job: str | None = None) -> Path:
     Raises:
         ConfigError: If the name leads out of the root, or the folder cannot be made.
     """
-    parts = PurePath(name).parts
-    if not parts or PurePath(name).is_absolute() or ".." in parts or "\0" in name:
-        raise ConfigError(
-            f"name is {name!r}, which is no folder under trainer.default_root_dir. Give a plain name, such as 'mine'."
-        )
+    check_run_name(name)
     folder = Path(root, name)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import yaml
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tiny_run import write_run
 from transformers import AutoModelForCausalLM
 
 from callbacks import KnowledgeEdit
@@ -32,62 +32,10 @@ CONFIGS = Path(__file__).parent.parent / "configs"
 pytestmark = tiny.ROUGH_EDITS
 
 
-def _without_nulls(record):
-    return {name: value for name, value in record.items() if value is not None}
-
-
 @pytest.fixture
 def config(tmp_path, corpus):
     """A whole run on files: a saved model, facts, a task and a corpus."""
-    language_model = tiny.llama()
-    language_model.model.save_pretrained(tmp_path / "model")
-    language_model.tokenizer.save_pretrained(tmp_path / "model")
-    for name, made in (("edits", tiny.requests(4)), ("intrinsic", tiny.requests(8))):
-        (tmp_path / f"{name}.json").write_text(json.dumps([_without_nulls(asdict(request)) for request in made]))
-    lines = [
-        json.dumps({"prompt": f"the bus goes to {subject} and it is", "completion": "late"})
-        for subject in tiny.SUBJECTS
-    ]
-    (tmp_path / "task.jsonl").write_text("\n".join(lines))
-    memit = {
-        "layers": [1, 2],
-        "covariance_weight": 2,
-        "target_values": {"steps": 3},
-        "contexts": {"templates": ["it is late . {}"]},
-        "key_covariance": {"corpus": {"class_path": "TextLines", "init_args": {"path": corpus}}},
-    }
-    facts = lambda name: {"class_path": "JsonFacts", "init_args": {"path": str(tmp_path / f"{name}.json")}}  # noqa: E731
-    content = {
-        "name": "tiny",
-        "model": {"language_model": {"path": str(tmp_path / "model"), "dtype": "float64"}, "tuning": "LoRA"},
-        "data": {
-            "task": {
-                "class_path": "Columns",
-                "init_args": {
-                    "path": str(tmp_path / "task.jsonl"),
-                    "instruction": "{prompt}",
-                    "output": "{completion}",
-                    "val_examples": 2,
-                },
-            },
-            "edits": facts("edits"),
-            "intrinsic": facts("intrinsic"),
-            "batch_size": 2,
-        },
-        "edit": {"editor": {"class_path": "MEMIT", "init_args": memit}},
-        "retention": {"every_n_steps": 2},
-        "trainer": {
-            "max_steps": 4,
-            "accelerator": "cpu",
-            "default_root_dir": str(tmp_path / "runs"),
-            "enable_progress_bar": False,
-            "num_sanity_val_steps": 0,
-            "log_every_n_steps": 2,
-        },
-    }
-    path = tmp_path / "config.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
+    return write_run(tmp_path, corpus)
 
 
 def test_fit_leaves_everything_in_one_folder(config, tmp_path, capsys):
@@ -241,12 +189,12 @@ def test_a_mistake_ends_in_one_line(config, arguments, message):
         main(["fit", "--config", str(config), *arguments])
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["train", "--config", "a.yaml"], ["--config", "a.yaml", "fit"]])
+@pytest.mark.parametrize("arguments", [[], ["train"], ["train", "--config", "a.yaml"]])
 def test_an_unknown_verb_is_refused_and_the_verbs_are_listed(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    assert "{fit,validate,edit,report,merge}" in capsys.readouterr().err
+    assert "one of fit, validate, edit, report, merge" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -277,7 +225,7 @@ def test_an_option_that_a_verb_of_ours_does_not_have_is_refused(capsys):
     with pytest.raises(SystemExit) as exit_:
         main(["report", "runs", "--config", "a.yaml"])
     assert exit_.value.code == 2
-    assert "unrecognized arguments: --config a.yaml" in capsys.readouterr().err
+    assert "--config is no option of report" in capsys.readouterr().err
 
 
 def test_a_run_that_diverged_says_so_and_is_no_success(config, tmp_path, capsys):

@@ -89,3 +89,11 @@ def test_no_private_name_of_another_package_is_imported():
         for name in imports(path):
             private = [part for part in name.split(".") if part.startswith("_") and not part.endswith("__")]
             assert not private or room_of(name) == home(path), f"{path} imports {name}"
+
+
+def test_what_few_runs_need_is_imported_where_it_is_needed():
+    for path in MODULES:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+                assert not any(name.split(".")[0] == "datasets" for name in names), path

@@ -8,24 +8,51 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import NoReturn
 
 import edit_lit
 from edit_lit.cli.messages import set_up_messages
 from edit_lit.cli.mistakes import mistake_behind
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.escaping import visible
 
-PROGRAM = "python -m edit_lit"
+PROGRAM = "edit_lit" if Path(sys.argv[0]).name == "edit_lit" else "python -m edit_lit"
 LIGHTNING_VERBS = {
     "fit": "edit, fine-tune and watch the edits",
     "validate": "measure the downstream task",
     "edit": "edit only; write the Delta and, if asked, the edited model",
 }
+VERBS = (*LIGHTNING_VERBS, "report", "merge")
+_OWN_OPTIONS = {"report": ("--rule", "--output"), "merge": ("--output",)}
 RULES = ("prob", "exact", "first", "token")
 
 
+class Refused(SystemExit):
+    """The end of a program that was used wrongly: one line on stderr that says what to do, and status 2."""
+
+    def __init__(self, message: str) -> None:
+        self.message = visible(" ".join(message.split()))
+        print(f"error: {self.message}", file=sys.stderr)
+        super().__init__(2)
+
+    def __str__(self) -> str:
+        return f"error: {self.message}"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that raises what is wrong, instead of printing it below its usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}. {self.prog} --help lists what there is.")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=PROGRAM, description=edit_lit.__doc__, allow_abbrev=False)
+    parser = _Parser(prog=PROGRAM, description=edit_lit.__doc__, allow_abbrev=False)
     parser.add_argument("--version", action="version", version=f"edit_lit {edit_lit.__version__}")
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    parser.add_argument("--completion", choices=["bash"], help="print a script that completes verbs and options")
+    verbs = parser.add_subparsers(dest="verb")
     for verb, text in LIGHTNING_VERBS.items():
         # Without options of their own, so that all of them, --help included, are left for Lightning's parser.
         verbs.add_parser(verb, help=text, add_help=False, allow_abbrev=False)
@@ -39,15 +66,37 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _check_verb(words: Sequence[str]) -> None:
+    """Refuse a command line that does not start with a verb, and find out what was meant."""
+    listed = ", ".join(VERBS)
+    if not words:
+        raise ConfigError(f"no verb is given. It is one of {listed}; start with: {PROGRAM} fit --config FILE")
+    if words[0] in VERBS or words[0].split("=")[0] in ("-h", "--help", "--version", "--completion"):
+        return
+    verb = next((word for word in words if word in VERBS), None)
+    if verb is not None:
+        raise ConfigError(f"{words[0]} stands before the verb. Write {verb} first: {PROGRAM} {verb} {words[0]} …")
+    raise ConfigError(f"{words[0]!r} is no verb.{_meant(words[0], VERBS) or f' It is one of {listed}.'}")
+
+
+def _meant(given: str, known: Sequence[str]) -> str:
+    found = get_close_matches(given.lower(), known, n=1, cutoff=0.5)
+    return f" Did you mean {found[0]}?" if found else ""
+
+
 def _run(args: Sequence[str] | None) -> None:
     parser = _parser()
-    options, rest = parser.parse_known_args(args)
-    if options.verb in LIGHTNING_VERBS:
+    words = list(sys.argv[1:] if args is None else args)
+    _check_verb(words)
+    options, rest = parser.parse_known_args(words)
+    if options.completion:
+        _print_completion()
+    elif options.verb in LIGHTNING_VERBS:
         from edit_lit.cli.lightning_cli import run_lightning
 
         run_lightning(PROGRAM, [options.verb, *rest])
     elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        raise ConfigError(f"{rest[0]} is no option of {options.verb}.{_meant(rest[0], _OWN_OPTIONS[options.verb])}")
     elif options.verb == "report":
         from edit_lit.cli.verbs import report
 
@@ -56,6 +105,14 @@ def _run(args: Sequence[str] | None) -> None:
         from edit_lit.cli.verbs import merge
 
         merge(options.deltas, options.output)
+
+
+def _print_completion() -> None:
+    from edit_lit.cli.completion import bash_completion
+    from edit_lit.cli.options import option_names
+
+    names = {verb: [f"--{name}" for name in option_names(verb)] for verb in LIGHTNING_VERBS}
+    print(bash_completion({**names, **_OWN_OPTIONS}))
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -74,5 +131,4 @@ def main(args: Sequence[str] | None = None) -> None:
         mistake = mistake_behind(error)
         if mistake is None:
             raise
-        # A mistake in the options, not in the program: the message says what to do.
-        sys.exit(f"error: {mistake}")
+        raise Refused(str(mistake)) from None

@@ -13,7 +13,7 @@ from typing import Any
 import lightning as L
 from jsonargparse import Namespace
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, SaveConfigCallback
+from lightning.pytorch.cli import ArgsType, LightningArgumentParser, LightningCLI, SaveConfigCallback
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
@@ -24,14 +24,19 @@ import edit_lit.facts
 import edit_lit.tasks
 import edit_lit.tuning
 import edit_lit.world  # noqa: F401
-from callbacks import EditRetentionCallback, KnowledgeEdit, Progress, RunCheckpoint, RunRecorder, RunReport
+from callbacks import Progress
 from edit_lit.checkpoint_io import AtomicCheckpointIO
 from edit_lit.cli.announcements import announce_folder, announce_model, print_validation
+from edit_lit.cli.command_line import check_command_line
 from edit_lit.cli.csv_log import MetricsTable
 from edit_lit.cli.messages import quiet_libraries
+from edit_lit.cli.mistakes import naming_part
+from edit_lit.cli.options import HANDED, OF_A_VERB, add_parts, check_options, in_one_line
+from edit_lit.cli.parser import EditArgumentParser
 from edit_lit.cli.plan import NEWEST, Plan, find_earlier, flat_options, naming_directory, plan_run
 from edit_lit.cli.resume import CONFIG, EarlierRun
 from edit_lit.cli.trainer import EditTrainer
+from edit_lit.cli.trial import trainer_mistakes
 from edit_lit.cli.verbs import report
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
@@ -42,19 +47,6 @@ from edit_lit.utilities.files import write_atomically
 log = logging.getLogger(__name__)
 
 _NOT_OF_THE_RUN = ("config", "ckpt_path", "resume", "weights_only")
-
-
-class EditArgumentParser(LightningArgumentParser):
-    """Lightning's parser, for verbs that may bear the name of a key, as ``edit`` does."""
-
-    def add_method_arguments(
-        self, class_type: type, method_name: str, skip: set[str | int] | None = None, **options: Any
-    ) -> list[str]:
-        """Add a verb's own options, in no group: it would be named after the verb, and so after the key."""
-        added: list[str] = super().add_method_arguments(
-            class_type, method_name, skip=skip, **{**options, "as_group": False}
-        )
-        return added
 
 
 class SaveAndLogConfig(SaveConfigCallback):
@@ -82,15 +74,22 @@ class SaveAndLogConfig(SaveConfigCallback):
 class EditCLI(LightningCLI):
     """LightningCLI with the edit, its retention and the report as top-level keys of the config."""
 
+    _options: LightningArgumentParser
+
+    def __init__(self, *parts: Any, verb: str | None = None, **options: Any) -> None:
+        """A command line of one verb; of options alone if there is none."""
+        self._verb = verb
+        super().__init__(*parts, **options)
+
+    def add_core_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the project's own keys, and the many of the Trainer behind them."""
+        add_parts(parser)
+
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Add the callbacks' keys, ``name``, ``resume`` and ``tensorboard``."""
-        parser.add_lightning_class_args(RunCheckpoint, "checkpoint")
-        parser.add_lightning_class_args(KnowledgeEdit, "edit")
-        parser.add_lightning_class_args(EditRetentionCallback, "retention")
-        parser.add_lightning_class_args(RunRecorder, "record")
-        parser.add_lightning_class_args(RunReport, "report")
-        # Not always among the callbacks, as the others are: Lightning takes one bar, and none if it is to show none.
-        parser.add_class_arguments(Progress, "progress")
+        """Add ``name``, ``resume`` and ``tensorboard``."""
+        self._options = parser
+        if isinstance(parser, EditArgumentParser):
+            parser.of_other_verbs = OF_A_VERB
         parser.add_argument("--name", type=str, default="run", help="Folder of the run under trainer.default_root_dir.")
         parser.add_argument(
             "--resume", type=str | None, default=None, help="Folder of a run to go on with, under that run's config."
@@ -103,15 +102,25 @@ class EditCLI(LightningCLI):
         )
         parser.set_defaults({"trainer.default_root_dir": "runs", "trainer.enable_model_summary": False})
 
-    @staticmethod
-    def subcommands() -> dict[str, set[str]]:
-        """The verbs that Lightning's command line runs, each a method of the Trainer, and what it hands them."""
-        verbs: dict[str, set[str]] = LightningCLI.subcommands()
-        return {"fit": verbs["fit"], "validate": verbs["validate"], "edit": {"model", "datamodule"}}
+    def subcommands(self) -> dict[str, set[str]]:  # type: ignore[override] # of one verb, which is faster
+        """The verb that runs, and what it is handed instead of options."""
+        return {verb: handed for verb, handed in HANDED.items() if verb == self._verb}
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
+        """Parse the options, and refuse what can be refused before anything is loaded."""
+        if self._verb is not None and isinstance(args, list):
+            check_command_line(args[1:])
+        with in_one_line(self._verb, self._options):
+            super().parse_arguments(parser, args)
+        check_options(self._config, self._verb)
+
+    @property
+    def _config(self) -> Namespace:
+        return self.config[self._verb] if self._verb else self.config
 
     def before_instantiate_classes(self) -> None:
         """Find the run that the command goes on with; one that is finished is reported, and that is all."""
-        config = self.config[self.subcommand] if self.subcommand else self.config
+        config = self._config
         self.plan = Plan(Path(config.trainer.default_root_dir, config.name))
         if self.subcommand not in ("fit", "validate"):
             return
@@ -131,14 +140,14 @@ class EditCLI(LightningCLI):
     def _options_of(self, path: Path) -> dict[str, Any]:
         """The options of a run, as its config has them."""
         assert self.subcommand is not None
-        return dict(
-            flat_options(self.parser.parse_args([self.subcommand, "--config", str(path)]).as_dict()[self.subcommand])
-        )
+        with in_one_line(self._verb, self._options):
+            parsed = self.parser.parse_args([self.subcommand, "--config", str(path)])
+        return dict(flat_options(parsed.as_dict()[self.subcommand]))
 
     def instantiate_classes(self) -> None:
-        """Build everything; a mistake in a resumed run names the directory from which its paths lead."""
+        """Build everything; a mistake names its key, in a resumed run also the directory from which its paths lead."""
         try:
-            with naming_directory(self.plan.earlier):
+            with naming_directory(self.plan.earlier), naming_part(self._config.as_dict()):
                 super().instantiate_classes()
         except BaseException:
             if self.plan.taken:
@@ -156,7 +165,8 @@ class EditCLI(LightningCLI):
             kwargs["enable_checkpointing"] = False
         if not any(isinstance(plugin, CheckpointIO) for plugin in config.trainer.plugins or ()):
             kwargs["plugins"] = [*(config.trainer.plugins or ()), AtomicCheckpointIO()]
-        trainer = super().instantiate_trainer(**kwargs)
+        with trainer_mistakes(config.trainer):
+            trainer = super().instantiate_trainer(**kwargs)
         if isinstance(trainer, EditTrainer):
             trainer.follow(self.plan if makes_run else None, self.plan.earlier, keeps is not False)
         if self.plan.earlier is not None:
@@ -218,11 +228,14 @@ def run_lightning(program: str, args: Sequence[str]) -> None:
         FineTuner,
         EditDataModule,
         args=_with_config_of_run(args),
+        verb=args[0],
         trainer_class=EditTrainer,
         parser_class=EditArgumentParser,
         parser_kwargs={"prog": program},
         seed_everything_default=0,
         auto_configure_optimizers=False,
+        # Options kept in a checkpoint would win over those that are given with it.
+        load_from_checkpoint_support=False,
         save_config_callback=SaveAndLogConfig,
         save_config_kwargs={"save_to_log_dir": False},
     )

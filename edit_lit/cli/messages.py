@@ -33,11 +33,8 @@ def set_up_messages() -> None:
 
 def quiet_libraries() -> None:
     """Leave out what the libraries behind Lightning's verbs say that is not the user's business."""
-    import datasets
     import transformers
     from lightning.pytorch.utilities import rank_zero_only
-
-    from edit_lit.utilities.progress import shows_bars
 
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         # It writes for itself what the root's handler writes too.
@@ -53,8 +50,6 @@ def quiet_libraries() -> None:
     )
     # Batches are tokenised beforehand; workers rarely make them faster.
     warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
-    if not shows_bars():
-        datasets.disable_progress_bars()
     transformers.utils.logging.set_tqdm_hook(_only_if_long)
     if getattr(rank_zero_only, "rank", 0) > 0:
         logging.disable(logging.WARNING)

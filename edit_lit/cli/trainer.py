@@ -150,12 +150,16 @@ class EditTrainer(L.Trainer):
             export: Folder for the edited model in Hugging Face's format, if wanted.
 
         Raises:
-            ConfigError: If there are no facts to edit.
+            ConfigError: If there are no facts to edit, or the results cannot be written there.
         """
         knowledge_edit = self._one(KnowledgeEdit)
         language_model = model.language_model.to(self.strategy.root_device)
         if datamodule.edits is None:
             raise ConfigError("data.edits is not given. Name a source of facts to edit.")
+        if Path(output).is_dir():
+            raise ConfigError(f"--output is {output}, which is a folder. Name a file, such as delta.safetensors.")
+        if export is not None and Path(export).is_file():
+            raise ConfigError(f"--export is {export}, which is a file. Name a folder.")
         requests = datamodule.edits.load()
         probe = Probe(requests, language_model.tokenizer)
         probe.check(language_model)

@@ -12,14 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import datasets
 import fsspec
 import pyarrow.parquet
-from datasets import load_dataset
-from datasets.exceptions import DatasetsError
 
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.hub import hub_answers
+from edit_lit.utilities.progress import shows_bars
 from edit_lit.utilities.text import damage_in, first_line, shown
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -79,9 +77,15 @@ def load_data_set(path: str, name: str | None, split: str, streaming: bool = Fal
     Raises:
         ConfigError: If there is no such data set, or the hub cannot be reached.
     """
+    # Takes long to import, and few runs need it.
+    import datasets
+    from datasets.exceptions import DatasetsError
+
     check_data_set(path)
+    if not shows_bars():
+        datasets.disable_progress_bars()
     try:
-        return load_dataset(path, name, split=split, streaming=streaming)
+        return datasets.load_dataset(path, name, split=split, streaming=streaming)
     except (OSError, ValueError, DatasetsError, pyarrow.ArrowException) as error:
         why = first_line(error.__cause__ or error)
         if Path(path).is_dir():
@@ -97,6 +101,8 @@ def check_data_set(path: str) -> None:
     Raises:
         ConfigError: Naming the data set and the remedy.
     """
+    import datasets
+
     cached = Path(datasets.config.HF_DATASETS_CACHE) / path.replace("/", "___").lower()
     if not Path(path).exists() and not cached.is_dir() and not hub_answers():
         raise ConfigError(

@@ -86,9 +86,7 @@ def test_urls(write):
 def test_hub_names(monkeypatch):
     asked = []
     monkeypatch.setattr(edit_lit.records.readers, "hub_answers", lambda: True)
-    monkeypatch.setattr(
-        edit_lit.records.readers, "load_dataset", lambda *args, **options: asked.append((args, options)) or [ROME]
-    )
+    monkeypatch.setattr("datasets.load_dataset", lambda *args, **options: asked.append((args, options)) or [ROME])
     (request,) = CounterFact("owner/counterfact", name="full", split="test").load()
     assert request.subject == "Léon Blum"
     assert asked == [(("owner/counterfact", "full"), {"split": "test", "streaming": False})]
@@ -144,6 +142,6 @@ def test_a_data_set_that_does_not_come_is_a_mistake_in_the_options(monkeypatch):
         raise ConnectionError("offline")
 
     monkeypatch.setattr(edit_lit.records.readers, "hub_answers", lambda: True)
-    monkeypatch.setattr(edit_lit.records.readers, "load_dataset", absent)
+    monkeypatch.setattr("datasets.load_dataset", absent)
     with pytest.raises(ValueError, match="'owner/absent' is no file here, and no data set came from the hub: offline"):
         CounterFact("owner/absent").load()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
 import sys
 import warnings
@@ -36,6 +37,8 @@ def quiet_libraries() -> None:
     import transformers
     from lightning.pytorch.utilities import rank_zero_only
 
+    from edit_lit.utilities.progress import shows_bars
+
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         # It writes for itself what the root's handler writes too.
         logging.getLogger(name).handlers.clear()
@@ -50,6 +53,9 @@ def quiet_libraries() -> None:
     )
     # Batches are tokenised beforehand; workers rarely make them faster.
     warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
+    if not shows_bars():
+        # It is imported when a data set is read, and takes long.
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     transformers.utils.logging.set_tqdm_hook(_only_if_long)
     if getattr(rank_zero_only, "rank", 0) > 0:
         logging.disable(logging.WARNING)

@@ -17,7 +17,6 @@ import pyarrow.parquet
 
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.hub import hub_answers
-from edit_lit.utilities.progress import shows_bars
 from edit_lit.utilities.text import damage_in, first_line, shown
 
 _HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
@@ -82,8 +81,6 @@ def load_data_set(path: str, name: str | None, split: str, streaming: bool = Fal
     from datasets.exceptions import DatasetsError
 
     check_data_set(path)
-    if not shows_bars():
-        datasets.disable_progress_bars()
     try:
         return datasets.load_dataset(path, name, split=split, streaming=streaming)
     except (OSError, ValueError, DatasetsError, pyarrow.ArrowException) as error:

@@ -29,7 +29,7 @@ BAR = re.compile(r"\d+%\||\?it/s|\?, \?|examples \[")
 
 RIGHT = "fit --config {folder}/config.yaml "
 COMMANDS = [*((RIGHT + given, *words) for given, *words in OPTIONS), *COMMAND_LINES]
-REFUSED: set[str] = set()
+REFUSED: list[str] = []
 
 
 def damaged_models(folder: Path) -> None:
@@ -96,7 +96,7 @@ def refused(folder, monkeypatch, capsys):
         finally:
             for path in sorted(on_disk(folder) - before, reverse=True):
                 path.rmdir() if path.is_dir() else path.unlink()
-        REFUSED.add(name)
+        REFUSED.append(name)
 
     return check
 

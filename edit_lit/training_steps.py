@@ -113,7 +113,9 @@ class TrainingSteps(L.LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """Note on the device whether the step's loss is a finite number."""
-        self._watch.note(self.trainer.global_step + 1, self._totals)
+        # A subclass with a training step of its own has none; its weights are looked at all the same.
+        if not self._totals.empty:
+            self._watch.note(self.trainer.global_step + 1, self._totals)
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
         """Look every so many steps whether the training still makes sense."""

@@ -61,6 +61,12 @@ class WorldTrainer(FineTuner):
         schedule = LambdaLR(optimizer, lambda step: learning_rate(step, self.n_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def training_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> Tensor:
+        """The loss of a batch."""
+        loss, _ = self.loss(batch)
+        self.log("downstream/train_loss", loss.detach(), prog_bar=True)
+        return loss
+
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Weighted mean of the tokens' losses under fresh knock-outs."""
         blocks = self.language_model.blocks

@@ -51,6 +51,8 @@ def quiet_libraries() -> None:
     warnings.filterwarnings(
         "ignore", message=r"`isinstance\(treespec, LeafSpec\)` is deprecated", category=FutureWarning
     )
+    # PEFT 0.21 asks a model by a name that transformers 5.2 deprecates.
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
     # Batches are tokenised beforehand; workers rarely make them faster.
     warnings.filterwarnings("ignore", message="The '.*_dataloader' does not have many workers")
     if not shows_bars():

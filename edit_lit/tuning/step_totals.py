@@ -34,6 +34,11 @@ class StepTotals:
         self._sums = part if self._sums is None else self._sums + part
 
     @property
+    def empty(self) -> bool:
+        """Whether no part has been taken in."""
+        return self._sums is None
+
+    @property
     def tokens(self) -> Tensor:
         """Label tokens so far."""
         return self._so_far[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -219,15 +220,19 @@ class FineTuner(TrainingSteps):
         fitting = self.trainer.state.fn == TrainerFn.FITTING
         to_loggers = bool(self.loggers) and not fitting
         # Without an answer in any process, which all of them see after the reduction, the mean is NaN.
-        if not accuracy.isnan():
+        answered = not accuracy.isnan()
+        # What a broken model answers is not wrong, it is no answer.
+        meaning = 1.0 if loss.isfinite() else math.nan
+        accuracy = accuracy * meaning
+        if answered:
             self.log("downstream/val_accuracy", accuracy, prog_bar=True, logger=to_loggers, sync_dist=True)
         # A sanity check over the whole validation part is the measurement before the first step.
         whole = not self.trainer.sanity_checking or self.trainer.num_sanity_val_steps == float("inf")
         if whole:
-            scores |= self._scores_of_task()
+            scores |= {tag: score * meaning for tag, score in self._scores_of_task().items()}
         self.log_dict(scores, logger=to_loggers, sync_dist=True)
         if fitting and whole:
-            known = scores if accuracy.isnan() else scores | {"downstream/val_accuracy": accuracy}
+            known = scores | {"downstream/val_accuracy": accuracy} if answered else scores
             for logger in self.loggers:
                 logger.log_metrics({tag: float(value) for tag, value in known.items()}, self.trainer.global_step)
 

@@ -169,6 +169,14 @@ def test_a_diverged_training_goes_on_if_asked(tmp_path, caplog):
     assert caplog.text.count("from step 2 on, and training goes on") == 1
 
 
+def test_what_a_diverged_model_answers_is_not_wrong(tmp_path):
+    module = FineTuner(tiny.llama(), optimizer=huge, on_divergence="continue")
+    trainer = tiny.trainer(str(tmp_path), log_every_n_steps=1)
+    trainer.fit(module, datamodule=tiny.data())
+    for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy"):
+        assert math.isnan(trainer.callback_metrics[f"downstream/{name}"]), name
+
+
 class Poison(Callback):
     """Makes a weight that no batch meets infinite, behind the last step."""
 

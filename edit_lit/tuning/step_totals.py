@@ -55,8 +55,8 @@ class StepTotals:
 
     @property
     def accuracy(self) -> Tensor:
-        """Share of the examples with an answer that were answered exactly; 0 where there are none."""
-        return self._so_far[3] / self.examples.clamp(min=1)
+        """Share of the examples with an answer that were answered exactly; 0 without any, NaN with a loss that is."""
+        return self._so_far[3] / self.examples.clamp(min=1) + 0 * self._so_far[2]
 
     def to_learn(self, nll: Tensor) -> Tensor:
         """The loss whose gradient the last part adds to that of the earlier ones, multiplied by `rescale`.

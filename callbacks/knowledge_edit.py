@@ -19,6 +19,7 @@ from edit_lit.language_model import LanguageModel
 from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import DELTA
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ class KnowledgeEdit(L.Callback):
         if stage == "fit":
             folder = run_folder(trainer)
             if distributed.rank() == 0:
-                delta.save(folder / "edits" / "delta.safetensors")
+                delta.save(folder / DELTA)
         if distributed.rank() == 0:
             report_diagnostics(delta, language_model, len(requests))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from pathlib import Path
 from typing import Any
 
 import lightning as L
@@ -15,11 +14,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from callbacks.interruption import SIGNALS, Interrupted, Interruption
 from callbacks.step_boundary import await_validation, ends_batch, put_behind_step, validation_is_due
 from edit_lit.run_folder import run_folder
+from edit_lit.training_steps import TrainingSteps
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.log_files import mark_logs
+from edit_lit.utilities.run_files import LAST
 
-LAST = Path("checkpoints", "last.ckpt")
 OF_RUN = "run"
 """What a checkpoint holds of its run under this key: how far its logs were written, and where it was started."""
 
@@ -93,9 +93,8 @@ class RunCheckpoint(L.Callback):
             epoch_over: Whether the next batch is the first of an epoch.
             epoch_closed: Whether training has ended.
         """
-        diverged = getattr(trainer.lightning_module, "diverged_at", None) is not None and trainer.should_stop
         # A run that diverged is gone on with from before that, if at all.
-        if not self.enabled or diverged:
+        if not self.enabled or _has_diverged(trainer.lightning_module):
             return
         self._saving = {"epoch_over": epoch_over, "epoch_closed": epoch_closed}
         try:
@@ -140,6 +139,14 @@ class RunCheckpoint(L.Callback):
             return False
         by_steps = self.every_n_steps is not None and step % self.every_n_steps == 0
         return by_steps or time.monotonic() - self._saved_at >= 60 * self.every_minutes
+
+
+def _has_diverged(module: L.LightningModule) -> bool:
+    """Whether the weights are none to go on from; all processes must ask together."""
+    if not isinstance(module, TrainingSteps):
+        return False
+    module.look_for_divergence(weights=True)
+    return module.gave_up
 
 
 class LastCheckpoint(L.Callback):

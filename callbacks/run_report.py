@@ -30,6 +30,7 @@ from edit_lit.reports.terminal import print_run
 from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import CONFIG
 
 
 class RunReport(L.Callback):
@@ -55,7 +56,7 @@ class RunReport(L.Callback):
         """Give the loggers the config, and TensorBoard the run's hyper-parameters, so that a running run has them."""
         if distributed.rank() > 0 or self._folder is None:
             return
-        config = self._folder / "config.yaml"
+        config = self._folder / CONFIG
         for logger in trainer.loggers:
             if config.exists():
                 log_text(logger, "config", markdown_code(config.read_text(encoding="utf-8")), trainer.global_step)

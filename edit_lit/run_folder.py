@@ -16,11 +16,12 @@ import lightning as L
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import CONFIG, METRICS
 
 _VERSION = re.compile(r"version_(\d+)")
 _LOCK = ".lock"
 _PATIENCE = 10.0
-_OF_STARTING = ("events.out.tfevents.*", "hparams.yaml", "metrics.csv", "config.yaml", _LOCK)
+_OF_STARTING = ("events.out.tfevents.*", "hparams.yaml", METRICS, CONFIG, _LOCK)
 
 
 def check_run_name(name: str) -> None:

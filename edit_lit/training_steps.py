@@ -53,6 +53,11 @@ class TrainingSteps(L.LightningModule):
         self._warned_of_empty_step = False
         self._shown: dict[str, Tensor] = {}
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether the training was ended because it diverged."""
+        return self.diverged_at is not None and self.on_divergence == "stop"
+
     def setup(self, stage: str) -> None:
         """Begin a new account with each fit."""
         if stage == TrainerFn.FITTING:
@@ -150,11 +155,10 @@ class TrainingSteps(L.LightningModule):
         if self.diverged_at is None and weights and not all_finite(p for p in self.parameters() if p.requires_grad):
             self.diverged_at, what = self.trainer.global_step, "weights are"
         if self.diverged_at is not None:
-            stops = self.on_divergence == "stop"
             if distributed.rank() == 0:
-                end = "so training stops. " if stops else "and training goes on. "
+                end = "so training stops. " if self.gave_up else "and training goes on. "
                 log.error("%s no finite number from step %d on, %s%s", what, self.diverged_at, end, _REMEDY)
-            if stops:
+            if self.gave_up:
                 stop_now(self.trainer)
         if empty is not None and not self._warned_of_empty_step:
             self._warned_of_empty_step = True

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import torch
 import yaml
 from faults.killed_run import end_of, run_of, write_config
 
@@ -17,7 +18,8 @@ from edit_lit.cli import main
 from edit_lit.editors.base import editor
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.run_folder import hold, new_run_folder
-from edit_lit.utilities.log_files import METRICS, whole_rows
+from edit_lit.utilities.log_files import whole_rows
+from edit_lit.utilities.run_files import LAST, METRICS
 
 pytestmark = [*tiny.ROUGH_EDITS, pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`:UserWarning")]
 
@@ -136,7 +138,25 @@ def test_a_checkpoint_is_validated_with_the_edit_of_its_run(tmp_path, capsys, mo
     for which in (["--ckpt_path", str(run_of(config) / "checkpoints" / "last.ckpt")], ["--ckpt_path", "last"]):
         capsys.readouterr()
         main(["validate", "--config", str(config), *which])
-        assert f"{loss:.4f}" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert f"{loss:.4f}" in printed
+        assert printed.count("val_loss") == 1
+
+
+def test_a_run_that_diverged_is_gone_on_with_from_before_that(tmp_path, capsys, caplog):
+    config = write_config(tmp_path)
+    steps = ["--checkpoint.every_n_steps", "1", "--trainer.log_every_n_steps", "3"]
+    never = ["--retention.early", "false", "--trainer.val_check_interval", "18", "--trainer.num_sanity_val_steps", "0"]
+    huge = ["--model.optimizer", "torch.optim.SGD", "--model.optimizer.init_args.lr", "1e150"]
+    for args in (["--config", str(config), *steps, *never, *huge], ["--resume", str(run_of(config))]):
+        caplog.clear()
+        with pytest.raises(SystemExit) as exit_:
+            main(["fit", *args])
+        assert exit_.value.code == 1
+        assert caplog.text.count("so training stops") == 1
+        kept = torch.load(run_of(config) / LAST, weights_only=True)
+        assert kept["diverged_at"] is None
+        assert kept["global_step"] == 1
 
 
 def test_what_cannot_be_gone_on_with_is_refused_in_one_line(tmp_path, capsys, monkeypatch):

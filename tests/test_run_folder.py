@@ -56,7 +56,7 @@ def test_the_next_version_follows_the_highest_one(tmp_path):
     assert new_run_folder(tmp_path, "mine").name == "version_11"
 
 
-@pytest.mark.parametrize("name", ["../elsewhere", "a/../../b", "/tmp/absolute", "", ".", "\0"])
+@pytest.mark.parametrize("name", ["../elsewhere", "a/../../b", "/absolute", "", ".", "\0"])
 def test_a_name_that_leads_elsewhere_is_refused(tmp_path, name):
     with pytest.raises(ConfigError, match="name is"):
         new_run_folder(tmp_path / "runs", name)

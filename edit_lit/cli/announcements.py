@@ -1,4 +1,4 @@
-"""What is said at both ends of a verb: what is worked on, what came out, and where the files are."""
+"""What is said at both ends of a verb: what is worked on, and where the files are."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from edit_lit.language_model import LanguageModel
-from edit_lit.reports.table import Row
-from edit_lit.reports.terminal import print_table
 
 log = logging.getLogger(__name__)
 
@@ -43,12 +41,3 @@ def announce_folder(folder: Path, trainer: L.Trainer) -> None:
         log.info("the run is in %s; its curves: tensorboard --logdir %s", folder, shlex.quote(str(folder)))
     else:
         log.info("the run is in %s", folder)
-
-
-@rank_zero_only
-def print_validation(trainer: L.Trainer) -> None:
-    """Print what a validation measured, unless Lightning has done so: it prints what goes to loggers."""
-    if trainer.loggers:
-        return
-    rows: list[Row] = [(tag, f"{float(value):.4g}") for tag, value in sorted(trainer.callback_metrics.items())]
-    print_table("The downstream task", ("", "validation"), rows)

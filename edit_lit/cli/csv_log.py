@@ -12,7 +12,8 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from edit_lit.utilities.log_files import METRICS, whole_rows, write_rows
+from edit_lit.utilities.log_files import whole_rows, write_rows
+from edit_lit.utilities.run_files import METRICS
 
 _ROWS_HELD_BACK = 100
 

@@ -26,7 +26,7 @@ import edit_lit.tuning
 import edit_lit.world  # noqa: F401
 from callbacks import Progress
 from edit_lit.checkpoint_io import AtomicCheckpointIO
-from edit_lit.cli.announcements import announce_folder, announce_model, print_validation
+from edit_lit.cli.announcements import announce_folder, announce_model
 from edit_lit.cli.command_line import check_command_line
 from edit_lit.cli.csv_log import MetricsTable
 from edit_lit.cli.messages import quiet_libraries
@@ -34,7 +34,7 @@ from edit_lit.cli.mistakes import naming_part
 from edit_lit.cli.options import HANDED, OF_A_VERB, add_parts, check_options, in_one_line
 from edit_lit.cli.parser import EditArgumentParser
 from edit_lit.cli.plan import NEWEST, Plan, find_earlier, flat_options, naming_directory, plan_run
-from edit_lit.cli.resume import CONFIG, EarlierRun
+from edit_lit.cli.resume import EarlierRun
 from edit_lit.cli.trainer import EditTrainer
 from edit_lit.cli.trial import trainer_mistakes
 from edit_lit.cli.verbs import report
@@ -43,6 +43,7 @@ from edit_lit.fine_tuner import FineTuner
 from edit_lit.reports.hyperparameters import hyperparameters
 from edit_lit.run_folder import discard_if_unused, run_folder
 from edit_lit.utilities.files import write_atomically
+from edit_lit.utilities.run_files import CONFIG
 
 log = logging.getLogger(__name__)
 
@@ -184,10 +185,6 @@ class EditCLI(LightningCLI):
         announce_folder(run_folder(self.trainer), self.trainer)
         if self.model.diverged_at is not None:
             sys.exit(1)
-
-    def after_validate(self) -> None:
-        """Say what was measured."""
-        print_validation(self.trainer)
 
 
 def _with_progress(trainer: Namespace, progress: Progress) -> list[L.Callback]:

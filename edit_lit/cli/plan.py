@@ -12,9 +12,10 @@ from typing import Any
 
 from callbacks.slurm import job_id, was_requeued
 from edit_lit.cli.mistakes import mistake_behind
-from edit_lit.cli.resume import CONFIG, EarlierRun
+from edit_lit.cli.resume import EarlierRun
 from edit_lit.run_folder import new_run_folder
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import CONFIG
 
 log = logging.getLogger(__name__)
 

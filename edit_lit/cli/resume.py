@@ -12,14 +12,13 @@ from typing import Any
 
 import torch
 
-from callbacks.run_checkpoint import LAST, OF_RUN
+from callbacks.run_checkpoint import OF_RUN
 from edit_lit.measures.outcome_files import FOLDER
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.files import write_atomically
-from edit_lit.utilities.log_files import METRICS, cut_logs, whole_rows
+from edit_lit.utilities.log_files import cut_logs, whole_rows
+from edit_lit.utilities.run_files import CONFIG, DELTA, LAST, METRICS
 
-CONFIG = "config.yaml"
-DELTA = Path("edits", "delta.safetensors")
 _FINISHED = Path("checkpoints", "finished.json")
 _LIMITS = ("max_steps", "max_epochs", "max_time")
 

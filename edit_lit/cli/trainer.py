@@ -19,7 +19,7 @@ from callbacks.knowledge_edit import KeptEdit, report_diagnostics
 from callbacks.run_checkpoint import LastCheckpoint
 from callbacks.slurm import job_id, requeue
 from edit_lit.cli.plan import Plan, naming_directory
-from edit_lit.cli.resume import DELTA, EarlierRun, bring_back, note_end
+from edit_lit.cli.resume import EarlierRun, bring_back, note_end
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.probe import Probe
@@ -27,6 +27,7 @@ from edit_lit.reports.table import HEADER, Row, score_rows
 from edit_lit.reports.terminal import print_table
 from edit_lit.run_folder import discard_if_unused, hold
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import DELTA
 
 log = logging.getLogger(__name__)
 
@@ -102,15 +103,23 @@ class EditTrainer(L.Trainer):
                 if plan.taken:
                     discard_if_unused(plan.folder)
                 raise
-            if first:
+            # A run that diverged is at no end of its own; it can be gone on with from before that.
+            if first and not (isinstance(model := self.lightning_module, FineTuner) and model.gave_up):
                 note_end(plan.folder, self.global_step, plan.limits)
 
-    def validate(self, *args: Any, **kwargs: Any) -> Any:
-        """Validate as Lightning does, and print the scores; Lightning itself prints what a logger gets."""
+    def validate(self, *args: Any, verbose: bool = True, **kwargs: Any) -> Any:
+        """Validate as Lightning does, and print the scores; Lightning itself prints only what a logger gets.
+
+        Args:
+            args: See Lightning.
+            verbose: Print the scores.
+            kwargs: See Lightning.
+        """
+        kwargs["verbose"] = False
         scores = super().validate(*args, **kwargs)
-        if self.is_global_zero:
-            rows: list[Row] = [(name, f"{float(value):.4f}") for name, value in sorted(self.callback_metrics.items())]
-            print_table("The downstream task", ("score", "value"), rows)
+        if verbose and self.is_global_zero:
+            rows: list[Row] = [(tag, f"{float(value):.4f}") for tag, value in sorted(self.callback_metrics.items())]
+            print_table("The downstream task", ("", "validation"), rows)
         return scores
 
     def _say_how_to_go_on(self, plan: Plan, signum: int) -> None:

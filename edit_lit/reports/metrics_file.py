@@ -1,4 +1,4 @@
-"""``metrics.csv``, as Lightning's CSVLogger writes it."""
+"""The downstream task's curves, read from a run's ``metrics.csv``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.log_files import whole_rows
 
 Series = list[tuple[int, float]]
 _TAG = "downstream/"
@@ -22,23 +23,20 @@ def read_downstream(path: Path) -> dict[str, Series]:
         ConfigError: If a line makes no sense.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(path, type(error).__name__) from error
+        header, *rows = whole_rows(path) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
     series: dict[str, dict[int, float]] = {}
-    whole = text[: text.rfind("\n") + 1]
-    reader = csv.DictReader(whole.splitlines())
-    try:
-        for row in reader:
-            if None in row or None in row.values():
+    for line, cells in enumerate(rows, start=2):
+        try:
+            if len(cells) != len(header):
                 raise ValueError("other columns than the first line")
+            row = dict(zip(header, cells, strict=True))
             for tag, value in row.items():
                 if tag.startswith(_TAG) and value and math.isfinite(number := float(value)):
                     series.setdefault(tag.removeprefix(_TAG), {})[int(row["step"])] = number
-    except (ValueError, KeyError, csv.Error) as error:
-        raise _damaged(path, f"line {reader.line_num}: {error}") from error
+        except (ValueError, KeyError) as error:
+            raise _damaged(path, f"line {line}: {error}") from error
     return {tag: sorted(points.items()) for tag, points in series.items()}
 
 

@@ -16,6 +16,7 @@ from edit_lit.measures.scores import Rule, TransitionCounts, diverged_step, tran
 from edit_lit.reports.metrics_file import Series, read_downstream
 from edit_lit.reports.run_record import FILE, RunRecord, Segment
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import DELTA, METRICS
 
 log = logging.getLogger(__name__)
 
@@ -48,9 +49,9 @@ class Run:
         record = RunRecord.read(folder)
         if record is not None and not (folder / FOLDER).exists():
             raise ConfigError(f"{folder} is {record.last.state} and was never probed, so there is nothing to report.")
-        delta = folder / "edits" / "delta.safetensors"
+        delta = folder / DELTA
         seconds = read_provenance(delta).diagnostics.get("seconds") if delta.exists() else None
-        run = cls(folder, read_probes(folder / FOLDER), read_downstream(folder / "metrics.csv"), seconds, record)
+        run = cls(folder, read_probes(folder / FOLDER), read_downstream(folder / METRICS), seconds, record)
         if not run.curve(run.main_pool):
             why = (
                 "its first answers are not numbers"

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edit_lit.utilities.files import write_atomically
+from edit_lit.utilities.run_files import METRICS
 
-METRICS = "metrics.csv"
 _EVENTS = "events.out.tfevents.*"
 
 

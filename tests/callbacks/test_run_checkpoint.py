@@ -13,10 +13,11 @@ from lightning.pytorch.loggers import Logger
 
 from callbacks import RunCheckpoint
 from callbacks.interruption import Interrupted
-from callbacks.run_checkpoint import LAST, LastCheckpoint
+from callbacks.run_checkpoint import LastCheckpoint
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.tasks.stream import ExampleStream
+from edit_lit.utilities.run_files import LAST
 
 STEPS = 9  # the statements make three batches an epoch
 

@@ -28,7 +28,8 @@ from transformers.models.llama import modeling_llama
 import edit_lit.cli.lightning_cli
 from edit_lit.cli import main
 from edit_lit.measures.outcome_files import FOLDER, read_probes
-from edit_lit.utilities.log_files import METRICS, whole_rows
+from edit_lit.utilities.log_files import whole_rows
+from edit_lit.utilities.run_files import METRICS
 
 AT_HAND = (edit_lit.cli.lightning_cli, matplotlib.backends.backend_agg, modeling_llama)
 

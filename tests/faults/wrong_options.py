@@ -253,7 +253,7 @@ OPTIONS = (
     ("--trainer.check_val_every_n_epoch null --trainer.val_check_interval 0.5", "trainer.val_check_interval", "0.5"),
     ("--trainer.min_steps 9 --trainer.max_steps 4", "trainer.min_steps", "9"),
     ("--name ../..", "name", "../.."),
-    ("--name /tmp/elsewhere", "name", "/tmp/elsewhere"),
+    ("--name /elsewhere", "name", "/elsewhere"),
     ("--name ''", "name"),
     ("--print_config=colourful", "print_config", "colourful"),
     ("--config {folder}/absent.yaml", "absent.yaml"),

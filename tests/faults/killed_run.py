@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import multiprocessing
 import os
@@ -11,7 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
@@ -22,6 +21,7 @@ import torch
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from threads import set_threads
+from tiny_run import write_run
 from transformers.models.llama import modeling_llama
 
 # Imported here, they are at hand in every process that is forked.
@@ -40,50 +40,22 @@ TIMES = ("probe/seconds",)
 def write_config(folder: Path, batch_size: int = 2, dropout: float = 0.2, **trainer: object) -> Path:
     """A run of twenty steps that edits, trains with dropout, validates, probes and keeps itself every three steps."""
     folder.mkdir(parents=True, exist_ok=True)
-    language_model = tiny.llama()
-    language_model.model.save_pretrained(folder / "model")
-    language_model.tokenizer.save_pretrained(folder / "model")
-    for name, made in (("edits", tiny.requests(4)), ("intrinsic", tiny.requests(8))):
-        records = [{key: value for key, value in asdict(request).items() if value is not None} for request in made]
-        (folder / f"{name}.json").write_text(json.dumps(records))
-    subjects = [{"prompt": f"the bus goes to {subject} and it is", "completion": "late"} for subject in tiny.SUBJECTS]
-    (folder / "task.jsonl").write_text("\n".join(map(json.dumps, subjects)))
     (folder / "corpus.txt").write_text("\n".join(tiny.TEXT * 3))
-    facts = lambda name: {"class_path": "JsonFacts", "init_args": {"path": str(folder / f"{name}.json")}}  # noqa: E731
-    task = {"path": str(folder / "task.jsonl"), "instruction": "{prompt}", "output": "{completion}", "val_examples": 2}
-    memit = {
-        "layers": [1, 2],
-        "covariance_weight": 2,
-        "target_values": {"steps": 6},
-        "contexts": {"templates": ["it is late . {}"]},
-        "key_covariance": {"corpus": {"class_path": "TextLines", "init_args": {"path": str(folder / "corpus.txt")}}},
+    path = write_run(folder, str(folder / "corpus.txt"))
+    content = yaml.safe_load(path.read_text())
+    content["name"] = "killed"
+    content["model"]["tuning"] = {"class_path": "LoRA", "init_args": {"r": 4, "dropout": dropout}}
+    content["data"]["batch_size"] = batch_size
+    content["edit"]["editor"]["init_args"]["target_values"]["steps"] = 6
+    content["retention"] = {"every_n_steps": 4, "early": True}
+    content["checkpoint"] = {"every_n_steps": 3}
+    content["trainer"] |= {
+        "max_steps": 20,
+        "num_sanity_val_steps": -1,
+        "val_check_interval": 5,
+        "check_val_every_n_epoch": None,
+        **trainer,
     }
-    lora = {"class_path": "LoRA", "init_args": {"r": 4, "dropout": dropout}}
-    content = {
-        "name": "killed",
-        "model": {"language_model": {"path": str(folder / "model"), "dtype": "float64"}, "tuning": lora},
-        "data": {
-            "task": {"class_path": "Columns", "init_args": task},
-            "edits": facts("edits"),
-            "intrinsic": facts("intrinsic"),
-            "batch_size": batch_size,
-        },
-        "edit": {"editor": {"class_path": "MEMIT", "init_args": memit}},
-        "retention": {"every_n_steps": 4, "early": True},
-        "checkpoint": {"every_n_steps": 3},
-        "trainer": {
-            "max_steps": 20,
-            "accelerator": "cpu",
-            "default_root_dir": str(folder / "runs"),
-            "enable_progress_bar": False,
-            "num_sanity_val_steps": -1,
-            "val_check_interval": 5,
-            "check_val_every_n_epoch": None,
-            "log_every_n_steps": 2,
-            **trainer,
-        },
-    }
-    path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(content))
     return path
 

@@ -50,7 +50,8 @@ def test_a_run_reads_from_top_to_bottom(tmp_path):
         rf"the run is in {tmp_path}/quickstart/version_0; "
         rf"its curves: tensorboard --logdir {tmp_path}/quickstart/version_0",
     ]
-    told = done.stderr.splitlines()
+    # On a slow machine there are lines of how far something is, too.
+    told = [line for line in done.stderr.splitlines() if not re.fullmatch(r"[a-z ]+: \d+/\d+ [a-z]+, .*", line)]
     assert len(told) == len(expected), done.stderr
     for line, pattern in zip(told, expected, strict=True):
         assert re.fullmatch(pattern, line), line

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import re
 import shutil
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import count
 from pathlib import Path, PurePath
 
@@ -16,12 +13,11 @@ import lightning as L
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.run_files import CONFIG, METRICS
+from edit_lit.utilities.locks import exclusive
+from edit_lit.utilities.run_files import CONFIG, LOCK, METRICS, VERSION
 
-_VERSION = re.compile(r"version_(\d+)")
-_LOCK = ".lock"
 _PATIENCE = 10.0
-_OF_STARTING = ("events.out.tfevents.*", "hparams.yaml", METRICS, CONFIG, _LOCK)
+_OF_STARTING = ("events.out.tfevents.*", "hparams.yaml", METRICS, CONFIG, LOCK)
 
 
 def check_run_name(name: str) -> None:
@@ -71,7 +67,7 @@ def _versions(folder: Path, job: str | None) -> Iterator[str]:
     if job is not None:
         yield f"job_{job}"
         yield from (f"job_{job}-{number}" for number in count(2))
-    taken = [int(match[1]) for entry in os.listdir(folder) if (match := _VERSION.fullmatch(entry))]
+    taken = [int(match[1]) for entry in os.listdir(folder) if (match := VERSION.fullmatch(entry))]
     yield from (f"version_{version}" for version in count(max(taken, default=-1) + 1))
 
 
@@ -88,21 +84,13 @@ def hold(folder: Path) -> Iterator[None]:
         ConfigError: If another process holds it, and does not end within some seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("a") as file:
-        until = time.monotonic() + _PATIENCE
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                if time.monotonic() > until:
-                    raise ConfigError(
-                        f"the run in {folder} is still going on in another process. Stop that one, or wait for it."
-                    ) from error
-                time.sleep(0.1)
-                continue
-            except OSError:
-                pass
-            break
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive(folder / LOCK, _PATIENCE))
+        except TimeoutError as error:
+            raise ConfigError(
+                f"the run in {folder} is still going on in another process. Stop that one, or wait for it."
+            ) from error
         yield
 
 

@@ -13,10 +13,10 @@ from tiny_run import write_run
 
 from edit_lit.cli import main
 from edit_lit.cli.complaints import read_complaint
-from edit_lit.cli.config_files import check_config_file
 from edit_lit.cli.sentences import sentence
 from edit_lit.cli.trial import trainer_mistakes, try_trainer
 from edit_lit.editors import FTM
+from edit_lit.utilities.config_files import check_config_file
 from edit_lit.utilities.errors import ConfigError
 
 

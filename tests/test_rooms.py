@@ -18,6 +18,7 @@ FLOORS = (
     ("tuning", "tasks", "measures"),
     ("editors",),
     ("reports",),
+    ("sweeps",),
     ("run_folder", "checkpoint_io", "training_checks", "training_steps"),
     ("fine_tuner", "data_module", "world"),
     ("callbacks",),

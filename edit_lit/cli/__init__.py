@@ -24,8 +24,12 @@ LIGHTNING_VERBS = {
     "validate": "measure the downstream task",
     "edit": "edit only; write the Delta and, if asked, the edited model",
 }
-VERBS = (*LIGHTNING_VERBS, "report", "merge")
-_OWN_OPTIONS = {"report": ("--rule", "--output"), "merge": ("--output",)}
+VERBS = (*LIGHTNING_VERBS, "sweep", "report", "merge")
+_OWN_OPTIONS = {
+    "sweep": ("--config", "--output", "--address", "--dry-run", "--watch"),
+    "report": ("--rule", "--output"),
+    "merge": ("--output",),
+}
 RULES = ("prob", "exact", "first", "token")
 
 
@@ -56,6 +60,14 @@ def _parser() -> argparse.ArgumentParser:
     for verb, text in LIGHTNING_VERBS.items():
         # Without options of their own, so that all of them, --help included, are left for Lightning's parser.
         verbs.add_parser(verb, help=text, add_help=False, allow_abbrev=False)
+    many = verbs.add_parser(
+        "sweep", help="many runs, on Ray; those that are done are not run again", allow_abbrev=False
+    )
+    many.add_argument("--config", required=True, help="the sweep file")
+    many.add_argument("--output", help="the sweep's folder; runs/sweeps/ and its name if not given")
+    many.add_argument("--address", help="address of a Ray cluster, or auto; without it a local one is started")
+    many.add_argument("--dry-run", action="store_true", help="list the trials and what is there already, and run none")
+    many.add_argument("--watch", action="store_true", help="look at the sweep that another process carries out")
     made = verbs.add_parser("report", help="figures and tables from the folders of runs", allow_abbrev=False)
     made.add_argument("runs", nargs="+", help="folders of runs, or folders that hold some")
     made.add_argument("--rule", choices=RULES, default="exact", help="success rule of the figures")
@@ -97,6 +109,13 @@ def _run(args: Sequence[str] | None) -> None:
         run_lightning(PROGRAM, [options.verb, *rest])
     elif rest:
         raise ConfigError(f"{rest[0]} is no option of {options.verb}.{_meant(rest[0], _OWN_OPTIONS[options.verb])}")
+    elif options.verb == "sweep":
+        from edit_lit.cli.sweep import sweep, watch
+
+        if options.watch:
+            watch(options.config, options.output)
+        else:
+            sweep(options.config, options.output, options.address, options.dry_run)
     elif options.verb == "report":
         from edit_lit.cli.verbs import report
 

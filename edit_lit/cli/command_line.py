@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from edit_lit.cli.config_files import check_config_file
+from edit_lit.utilities.config_files import check_config_file
 from edit_lit.utilities.errors import ConfigError
 
 _CONFIG = ("--config", "-c")

@@ -47,7 +47,7 @@ from edit_lit.utilities.run_files import CONFIG
 
 log = logging.getLogger(__name__)
 
-_NOT_OF_THE_RUN = ("config", "ckpt_path", "resume", "weights_only")
+NOT_OF_THE_RUN = ("config", "ckpt_path", "resume", "weights_only")
 
 
 class SaveAndLogConfig(SaveConfigCallback):
@@ -61,7 +61,7 @@ class SaveAndLogConfig(SaveConfigCallback):
     def save_config(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Write the config whole or not at all, and log its leaves by their dotted names."""
         kept = self.config.clone()
-        for key in _NOT_OF_THE_RUN:
+        for key in NOT_OF_THE_RUN:
             # What was started from another run's checkpoint needs that until it has one of its own.
             if key in kept and (key != "ckpt_path" or kept[key] in (None, NEWEST)):
                 del kept[key]

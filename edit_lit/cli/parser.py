@@ -9,7 +9,7 @@ from typing import Any
 from jsonargparse import Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from edit_lit.cli.config_files import check_config_file
+from edit_lit.utilities.config_files import check_config_file
 from edit_lit.utilities.errors import ConfigError
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from edit_lit.cli.mistakes import mistake_behind
 from edit_lit.cli.resume import EarlierRun
 from edit_lit.run_folder import new_run_folder
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.run_files import CONFIG
+from edit_lit.utilities.run_files import CONFIG, newest_run
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,6 @@ Options = Mapping[str, Any]
 NEWEST = "last"
 _KEPT = ("model", "data", "edit", "seed_everything", "ckpt_path")
 _FREE = ("data.num_workers",)
-_VERSION = re.compile(r"version_(\d+)")
 
 
 @dataclass(frozen=True)
@@ -114,21 +112,6 @@ def flat_options(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield from flat_options(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
-
-
-def newest_run(folder: Path, prefix: str = "") -> Path | None:
-    """The folder of the newest run of a name.
-
-    Args:
-        folder: Where runs of that name are.
-        prefix: What the run's own folder must begin with.
-    """
-    return max((path.parent for path in folder.glob(f"{prefix}*/{CONFIG}")), key=_age, default=None)
-
-
-def _age(run: Path) -> tuple[int, int]:
-    number = _VERSION.fullmatch(run.name)
-    return int(number[1]) if number else -1, (run / CONFIG).stat().st_mtime_ns
 
 
 def _check_unchanged(run: Path, before: Options, now: Options) -> None:

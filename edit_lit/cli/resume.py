@@ -17,9 +17,8 @@ from edit_lit.measures.outcome_files import FOLDER
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.files import write_atomically
 from edit_lit.utilities.log_files import cut_logs, whole_rows
-from edit_lit.utilities.run_files import CONFIG, DELTA, LAST, METRICS
+from edit_lit.utilities.run_files import CONFIG, DELTA, FINISHED, LAST, METRICS
 
-_FINISHED = Path("checkpoints", "finished.json")
 _LIMITS = ("max_steps", "max_epochs", "max_time")
 
 
@@ -101,7 +100,7 @@ class EarlierRun:
             ConfigError: If it did at others, and kept no checkpoint to go on from.
         """
         try:
-            noted = json.loads((self.folder / _FINISHED).read_text(encoding="utf-8"))
+            noted = json.loads((self.folder / FINISHED).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
         if self.checkpoint is not None:
@@ -144,7 +143,7 @@ def note_end(folder: Path, step: int, limits: Mapping[str, Any]) -> None:
         limits: The trainer's options.
     """
     text = json.dumps(_ending(step, limits))
-    write_atomically(folder / _FINISHED, lambda path: path.write_text(text, encoding="utf-8"))
+    write_atomically(folder / FINISHED, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def _ending(step: int, limits: Mapping[str, Any]) -> dict[str, Any]:

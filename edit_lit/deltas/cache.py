@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from edit_lit.deltas.delta import Delta
@@ -15,6 +16,7 @@ from edit_lit.deltas.weight_part import WeightPart
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.files import WriteError, default_cache_dir
+from edit_lit.utilities.locks import making
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,15 @@ class DeltaCache:
         # One process looks, so that all take the same way even where they see different disks.
         found = self._load(provenance, kinds) if distributed.rank() == 0 else None
         return distributed.from_first_process(found)
+
+    @contextmanager
+    def making(self, provenance: Provenance) -> Iterator[None]:
+        """Keep other processes of this disk from making the same Delta for the length of a ``with`` block."""
+        if distributed.rank() > 0:
+            yield
+            return
+        with making(self.path(provenance), "this edit"):
+            yield
 
     def keep(self, delta: Delta) -> None:
         """Write a Delta; one process does. Where the folder cannot be written to, a warning says so."""

@@ -71,10 +71,18 @@ class Editor(ABC):
         check_finite_weights(language_model.model)
         compute = self.prepare(language_model, requests)
         provenance = self.provenance(language_model, requests)
-        found = cache.find(provenance, self.kinds) if cache is not None else None
-        if found is not None:
-            warn_of_shared_subjects(found.provenance.diagnostics)
-            return found
+        if cache is None:
+            return self._made(compute, provenance, language_model)
+        with cache.making(provenance):
+            found = cache.find(provenance, self.kinds)
+            if found is not None:
+                warn_of_shared_subjects(found.provenance.diagnostics)
+                return found
+            delta = self._made(compute, provenance, language_model)
+            cache.keep(delta)
+            return delta
+
+    def _made(self, compute: Computation, provenance: Provenance, language_model: LanguageModel) -> Delta:
         started = time.perf_counter()
         parts, diagnostics = compute(provenance)
         for part in parts:
@@ -83,10 +91,7 @@ class Editor(ABC):
         if distributed.rank() == 0:
             log.info("edit made in %.1f s", seconds)
         provenance = replace(provenance, diagnostics={**diagnostics, "seconds": seconds})
-        delta = distributed.from_first_process(Delta(parts, provenance))
-        if cache is not None:
-            cache.keep(delta)
-        return delta
+        return distributed.from_first_process(Delta(parts, provenance))
 
     @abstractmethod
     def prepare(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> Computation:

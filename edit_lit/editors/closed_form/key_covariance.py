@@ -27,6 +27,7 @@ from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.files import WriteError, default_cache_dir
 from edit_lit.utilities.finite import check_finite, is_finite
 from edit_lit.utilities.identity import Identified, content_hash, identity_of
+from edit_lit.utilities.locks import making
 from edit_lit.utilities.progress import progress
 from edit_lit.utilities.tensor_files import DamagedFileError, read_tensors, write_tensors
 
@@ -121,9 +122,18 @@ class KeyCovariance(Identified):
         """
         key = key or self._key(language_model)
         folder = Path(self.cache_dir) if self.cache_dir else default_cache_dir() / "key_covariance"
-        paths = {layer: folder / key[:24] / f"layer_{layer}.safetensors" for layer in layers}
+        paths = {layer: folder / key[:24] / f"layer_{layer}.safetensors" for layer in sorted(layers)}
         fields = {layer: _fields(layer, key) for layer in layers}
-        device = language_model.device
+        with ExitStack() as stack:
+            for path in paths.values() if distributed.rank() == 0 else ():
+                # In the layers' order, so that no two processes wait for each other.
+                stack.enter_context(making(path, "the key covariance"))
+            return self._spectra(language_model, paths, fields)
+
+    def _spectra(
+        self, language_model: LanguageModel, paths: Mapping[int, Path], fields: Mapping[int, Mapping[str, str]]
+    ) -> dict[int, Spectrum]:
+        layers, device = list(paths), language_model.device
         found = {layer: spectrum for layer in layers if (spectrum := _read(paths[layer], fields[layer], device))}
         # What one process lacks all measure, or some would wait for others that have nothing to do.
         lacking = distributed.from_all_processes([layer for layer in layers if layer not in found])

@@ -1,0 +1,161 @@
+"""A sweep file: what all trials have in common, what they differ in, and what each one needs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edit_lit.sweeps.axes import Axis, Block, Part, blocks_of, parts_of
+from edit_lit.utilities.config_files import check_config_file
+from edit_lit.utilities.errors import ConfigError
+
+_KEYS = ("name", "base", "axes", "exclude", "replicates", "resources", "retries")
+
+
+@dataclass(frozen=True)
+class Exclusion:
+    """Trials that are left out.
+
+    Args:
+        where: The labels of such trials by axis; they have one of the labels on each of the axes.
+        because: Why they are left out.
+    """
+
+    where: Mapping[str, Sequence[str]]
+    because: str
+
+    def covers(self, labels: Mapping[str, str]) -> bool:
+        """Whether a trial is left out."""
+        return all(labels[axis] in among for axis, among in self.where.items())
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one trial occupies while it runs.
+
+    Args:
+        cpus: Processors, which are also its threads; a part of one lets several trials share it.
+        gpus: Accelerators; a part of one lets several trials share it.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, value in (("cpus", self.cpus), ("gpus", self.gpus)):
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:
+                raise ConfigError(f"resources.{name} is {value!r}. Give a number that is not negative, such as 1.")
+            if value > 1 and value != int(value):
+                raise ConfigError(f"resources.{name} is {value}; above 1 it must be whole. Give {int(value)}.")
+        if self.cpus == 0:
+            raise ConfigError("resources.cpus is 0, but every trial needs some. Give 1, or a part of one.")
+
+    @property
+    def threads(self) -> int:
+        """How many threads a trial may use."""
+        return max(1, int(self.cpus))
+
+
+@dataclass(frozen=True)
+class SweepFile:
+    """A sweep as its file states it.
+
+    Args:
+        name: What the sweep is called.
+        base: The configs and options that every trial has, later ones first in rank.
+        blocks: The axes; those of one block go together, and the blocks are multiplied.
+        exclusions: Which trials are left out, and why.
+        replicates: The axes that repeat a measurement, such as seeds; the others make the arms.
+        resources: What each trial occupies.
+        retries: How often a trial that failed is tried again.
+    """
+
+    name: str
+    base: Sequence[Part]
+    blocks: Sequence[Block]
+    exclusions: Sequence[Exclusion] = ()
+    replicates: Sequence[str] = ()
+    resources: Resources = field(default_factory=Resources)
+    retries: int = 1
+
+    @classmethod
+    def read(cls, path: Path) -> SweepFile:
+        """Read a file.
+
+        Raises:
+            ConfigError: Naming what is wrong with it.
+        """
+        content = check_config_file(str(path))
+        _check_keys(content, _KEYS, f"{path}")
+        if "base" not in content or "axes" not in content:
+            raise ConfigError(f"{path} needs 'base', what every trial has, and 'axes', what they differ in.")
+        blocks = blocks_of(content["axes"], path.parent)
+        axes = {axis.name: axis for block in blocks for axis in block}
+        retries = content.get("retries", 1)
+        if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
+            raise ConfigError(f"retries is {retries!r}. Give how often a failed trial is tried again, such as 1.")
+        return cls(
+            _name(content.get("name", path.stem)),
+            parts_of(content["base"], path.parent, "base"),
+            blocks,
+            _exclusions(content.get("exclude") or (), axes),
+            _replicates(content.get("replicates"), axes),
+            _resources(content.get("resources") or {}),
+            retries,
+        )
+
+    @property
+    def axes(self) -> list[Axis]:
+        """All axes, in the order of the file."""
+        return [axis for block in self.blocks for axis in block]
+
+
+def _name(name: Any) -> str:
+    if not isinstance(name, str) or not name or Path(name).name != name:
+        raise ConfigError(f"name is {name!r}, which names no folder. Give a plain name, such as 'seeds'.")
+    return name
+
+
+def _resources(given: Any) -> Resources:
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"resources is {given!r}. Give cpus and gpus by name, such as {{cpus: 1, gpus: 0}}.")
+    _check_keys(given, ("cpus", "gpus"), "resources")
+    return Resources(**given)
+
+
+def _exclusions(given: Any, axes: Mapping[str, Axis]) -> list[Exclusion]:
+    if not isinstance(given, Sequence) or not all(isinstance(item, Mapping) for item in given):
+        raise ConfigError("exclude is no list of exclusions. Give a list, each with labels by axis and a 'because'.")
+    return [_exclusion(dict(item), axes) for item in given]
+
+
+def _exclusion(item: dict[str, Any], axes: Mapping[str, Axis]) -> Exclusion:
+    because = item.pop("because", None)
+    if not isinstance(because, str) or not item:
+        raise ConfigError(f"exclude has {item}, but each exclusion needs labels by axis and a 'because' with a reason.")
+    where = {}
+    for name, among in item.items():
+        if name not in axes:
+            raise ConfigError(f"exclude names {name}, which is no axis. It is one of {', '.join(axes)}.")
+        labels = [axes[name].label(value) for value in (among if isinstance(among, list) else [among])]
+        where[name] = labels
+    return Exclusion(where, because)
+
+
+def _replicates(given: Any, axes: Mapping[str, Axis]) -> list[str]:
+    if given is None:
+        return [name for name in axes if name.split(".")[-1] in ("seed", "seeds", "seed_everything")]
+    if not isinstance(given, list) or not all(isinstance(name, str) for name in given):
+        raise ConfigError(f"replicates is {given!r}. Give a list of axes, such as [data.edits.seed].")
+    for name in given:
+        if name not in axes:
+            raise ConfigError(f"replicates names {name}, which is no axis. It is one of {', '.join(axes)}.")
+    return list(given)
+
+
+def _check_keys(given: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in given:
+        if key not in known:
+            raise ConfigError(f"{where} has the key {key!r}, which means nothing there. It knows {', '.join(known)}.")

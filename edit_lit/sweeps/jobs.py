@@ -92,7 +92,7 @@ def carry_out(job: Job) -> None:
 
 def _run(job: Job, attempt: int) -> int:
     threads = {name: str(job.threads) for name in _THREADS}
-    command = [sys.executable, "-m", "edit_lit.sweeps.child", str(os.getpid()), *job.command]
+    command = [sys.executable, "-m", "edit_lit.cli.child", str(os.getpid()), *job.command]
     with (job.folder / OUTPUT).open("ab") as output:
         output.write(f"--- attempt {attempt}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
         output.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -54,19 +55,36 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
     if address is None:
         options |= {"include_dashboard": None, "object_store_memory": _OBJECT_STORE}
     try:
+        if address is not None and address != "auto":
+            _check_answers(address)
         ray.init(address=address or "local", **options)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"--address is {address}, where no Ray answers ({error}). Start one there, or leave it out."
         ) from error
     try:
-        yield _slots(ray, resources)
+        yield check_fits(ray, resources)
     finally:
         ray.shutdown()
 
 
-def _slots(ray: Any, resources: Resources) -> int:
-    """How many jobs fit on the machines together."""
+def _check_answers(address: str) -> None:
+    """Ray itself waits for many minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10):
+        pass
+
+
+def check_fits(ray: Any, resources: Resources) -> int:
+    """How many jobs fit on the machines of the cluster together.
+
+    Args:
+        ray: Ray, connected.
+        resources: What a job occupies.
+
+    Raises:
+        ConfigError: If none of the machines could ever run one.
+    """
     machines = [machine["Resources"] for machine in ray.nodes() if machine["Alive"]]
     for name, asked in (("CPU", resources.cpus), ("GPU", resources.gpus)):
         most = max((machine.get(name, 0.0) for machine in machines), default=0.0)

@@ -1,6 +1,6 @@
 """A process of a sweep: the command line, which stops when its worker dies.
 
-Run as ``python -m edit_lit.sweeps.child PARENT VERB OPTIONS …``.
+Run as ``python -m edit_lit.cli.child PARENT VERB OPTIONS …``.
 """
 
 from __future__ import annotations

@@ -116,4 +116,6 @@ def test_what_is_missing_is_named(write, capsys, monkeypatch):
     assert "--config" in refused(["sweep"], capsys)
     assert "does not exist" in refused(["sweep", "--config", "nowhere.yaml"], capsys)
     monkeypatch.setitem(sys.modules, "ray", None)
-    assert "a sweep needs Ray, which is not installed. Install it: pip install 'edit_lit[sweep]'" in refused(args, capsys)
+    assert "a sweep needs Ray, which is not installed. Install it: pip install 'edit_lit[sweep]'" in refused(
+        args, capsys
+    )

@@ -74,7 +74,8 @@ def _words(part: Path | Mapping[str, Any]) -> list[str]:
         return ["--config", str(part)]
     words = []
     for key, value in part.items():
-        if isinstance(value, Mapping) and "." not in key:
+        # As a word, a null deep in an option is taken for a text.
+        if value is None or (isinstance(value, Mapping) and "." not in key):
             words += ["--config", json.dumps({key: value})]
         else:
             words += [f"--{key}={value if isinstance(value, str) else json.dumps(value)}"]

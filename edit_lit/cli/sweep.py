@@ -54,7 +54,7 @@ class Planned:
     @property
     def listed(self) -> TrialList:
         """What the sweep's folder says of it."""
-        axes = {axis.name: [choice.label for choice in axis.choices] for axis in self.file.axes}
+        axes = {axis.name: list(dict.fromkeys(choice.label for choice in axis.choices)) for axis in self.file.axes}
         return TrialList(self.file.name, axes, self.file.replicates, self.trials)
 
 

@@ -85,6 +85,7 @@ def blocks_of(given: Any, folder: Path) -> list[Block]:
         if not isinstance(block, Mapping) or not block:
             raise ConfigError(f"axes holds {block!r}. Give each axis as name and values, such as seed: [0, 1, 2].")
         axes = [_axis(str(name), values, folder) for name, values in block.items()]
+        _check_rows(axes)
         counts = {axis.name: len(axis.choices) for axis in axes}
         if len(set(counts.values())) > 1:
             text = ", ".join(f"{name} {count}" for name, count in counts.items())
@@ -120,13 +121,18 @@ def _axis(name: str, values: Any, folder: Path) -> Axis:
         raise ConfigError(f"the axis {name} is {values!r}. Give a list of values, or a mapping from labels to options.")
     if not choices:
         raise ConfigError(f"the axis {name} has no choice. Give at least one, or leave it out.")
-    labels = [choice.label for choice in choices]
-    twice = next((label for label in labels if labels.count(label) > 1), None)
+    return Axis(name, choices)
+
+
+def _check_rows(axes: Sequence[Axis]) -> None:
+    """Refuse two places of a block with the same labels."""
+    rows = list(zip(*([choice.label for choice in axis.choices] for axis in axes), strict=False))
+    twice = next((row for row in rows if rows.count(row) > 1), None)
     if twice is not None:
         raise ConfigError(
-            f"the axis {name} has two choices called {twice}. Leave one out, or give labels: {{label: value, …}}."
+            f"the axis {', '.join(axis.name for axis in axes)} has two choices called {', '.join(twice)}. Leave one "
+            "out, or give labels: {label: value, …}."
         )
-    return Axis(name, choices)
 
 
 def _value(name: str, value: Any, folder: Path) -> Part:

@@ -11,7 +11,15 @@ from edit_lit.sweeps.axes import Axis, Block, Part, blocks_of, parts_of
 from edit_lit.utilities.config_files import check_config_file
 from edit_lit.utilities.errors import ConfigError
 
-_KEYS = ("name", "base", "axes", "exclude", "replicates", "resources", "retries")
+_KEYS = ("name", "base", "axes", "adjust", "exclude", "replicates", "resources", "retries")
+
+Where = Mapping[str, Sequence[str]]
+"""Labels by axis."""
+
+
+def covers(where: Where, labels: Mapping[str, str]) -> bool:
+    """Whether a trial has one of the labels on each of the axes."""
+    return all(labels[axis] in among for axis, among in where.items())
 
 
 @dataclass(frozen=True)
@@ -23,12 +31,21 @@ class Exclusion:
         because: Why they are left out.
     """
 
-    where: Mapping[str, Sequence[str]]
+    where: Where
     because: str
 
-    def covers(self, labels: Mapping[str, str]) -> bool:
-        """Whether a trial is left out."""
-        return all(labels[axis] in among for axis, among in self.where.items())
+
+@dataclass(frozen=True)
+class Adjustment:
+    """What some trials have besides.
+
+    Args:
+        where: The labels of such trials by axis; they have one of the labels on each of the axes.
+        parts: The configs and options, which override those of the axes.
+    """
+
+    where: Where
+    parts: Sequence[Part]
 
 
 @dataclass(frozen=True)
@@ -66,6 +83,7 @@ class SweepFile:
         name: What the sweep is called.
         base: The configs and options that every trial has, later ones first in rank.
         blocks: The axes; those of one block go together, and the blocks are multiplied.
+        adjustments: What some trials have besides.
         exclusions: Which trials are left out, and why.
         replicates: The axes that repeat a measurement, such as seeds; the others make the arms.
         resources: What each trial occupies.
@@ -75,6 +93,7 @@ class SweepFile:
     name: str
     base: Sequence[Part]
     blocks: Sequence[Block]
+    adjustments: Sequence[Adjustment] = ()
     exclusions: Sequence[Exclusion] = ()
     replicates: Sequence[str] = ()
     resources: Resources = field(default_factory=Resources)
@@ -100,6 +119,7 @@ class SweepFile:
             _name(content.get("name", path.stem)),
             parts_of(content["base"], path.parent, "base"),
             blocks,
+            _adjustments(content.get("adjust") or (), axes, path.parent),
             _exclusions(content.get("exclude") or (), axes),
             _replicates(content.get("replicates"), axes),
             _resources(content.get("resources") or {}),
@@ -126,22 +146,39 @@ def _resources(given: Any) -> Resources:
 
 
 def _exclusions(given: Any, axes: Mapping[str, Axis]) -> list[Exclusion]:
+    found = []
+    for item in _mappings(given, "exclude"):
+        because = item.pop("because", None)
+        if not isinstance(because, str) or not item:
+            raise ConfigError(f"exclude has {item}, but each needs labels by axis, and a 'because' with a reason.")
+        found.append(Exclusion(_where(item, axes, "exclude"), because))
+    return found
+
+
+def _adjustments(given: Any, axes: Mapping[str, Axis], folder: Path) -> list[Adjustment]:
+    found = []
+    for item in _mappings(given, "adjust"):
+        with_ = item.pop("with", None)
+        if with_ is None or not item:
+            raise ConfigError(f"adjust has {item}, but each needs labels by axis, and under 'with' what is added.")
+        found.append(Adjustment(_where(item, axes, "adjust"), parts_of(with_, folder, "adjust")))
+    return found
+
+
+def _mappings(given: Any, key: str) -> list[dict[str, Any]]:
     if not isinstance(given, Sequence) or not all(isinstance(item, Mapping) for item in given):
-        raise ConfigError("exclude is no list of exclusions. Give a list, each with labels by axis and a 'because'.")
-    return [_exclusion(dict(item), axes) for item in given]
+        raise ConfigError(f"{key} is no list of mappings. Give a list, each entry with labels by axis.")
+    return [dict(item) for item in given]
 
 
-def _exclusion(item: dict[str, Any], axes: Mapping[str, Axis]) -> Exclusion:
-    because = item.pop("because", None)
-    if not isinstance(because, str) or not item:
-        raise ConfigError(f"exclude has {item}, but each exclusion needs labels by axis and a 'because' with a reason.")
-    where = {}
-    for name, among in item.items():
+def _where(item: Mapping[str, Any], axes: Mapping[str, Axis], key: str) -> Where:
+    for name in item:
         if name not in axes:
-            raise ConfigError(f"exclude names {name}, which is no axis. It is one of {', '.join(axes)}.")
-        labels = [axes[name].label(value) for value in (among if isinstance(among, list) else [among])]
-        where[name] = labels
-    return Exclusion(where, because)
+            raise ConfigError(f"{key} names {name}, which is no axis. It is one of {', '.join(axes)}.")
+    return {
+        name: [axes[name].label(value) for value in (among if isinstance(among, list) else [among])]
+        for name, among in item.items()
+    }
 
 
 def _replicates(given: Any, axes: Mapping[str, Axis]) -> list[str]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from edit_lit.sweeps.axes import Part
-from edit_lit.sweeps.sweep_file import SweepFile
+from edit_lit.sweeps.sweep_file import SweepFile, covers
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -53,11 +53,13 @@ def expand(sweep: SweepFile) -> Expansion:
             axis.name: axis.choices[place] for block, place in zip(sweep.blocks, places, strict=True) for axis in block
         }
         labels = {name: choice.label for name, choice in chosen.items()}
-        reason = next((one.because for one in sweep.exclusions if one.covers(labels)), None)
+        reason = next((one.because for one in sweep.exclusions if covers(one.where, labels)), None)
         if reason is not None:
             left_out[reason] += 1
             continue
-        trials.append(Trial(labels, [*sweep.base, *(part for choice in chosen.values() for part in choice.parts)]))
+        chosen_parts = [part for choice in chosen.values() for part in choice.parts]
+        adjusted = [part for one in sweep.adjustments if covers(one.where, labels) for part in one.parts]
+        trials.append(Trial(labels, [*sweep.base, *chosen_parts, *adjusted]))
     for reason, count in left_out.items():
         if not count:
             raise ConfigError(f"no trial is left out because {reason!r}. Correct that exclusion, or remove it.")

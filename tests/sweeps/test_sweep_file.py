@@ -58,6 +58,16 @@ def test_exclusions_have_a_reason_and_are_counted(tmp_path):
     assert expansion.left_out == {"too slow": 2, "was looked at before": 1}
 
 
+def test_some_trials_have_something_besides(tmp_path):
+    adjust = [
+        {"model.tuning": "LoRA", "with": {"model.tuning.r": 4}},
+        {"data.edits.seed": [1, 2], "model.tuning": "LoRA", "with": {"model.tuning.r": 8}},
+    ]
+    trials = expand(sweep_file(tmp_path, adjust=adjust)).trials
+    assert [len(trial.parts) for trial in trials] == [3, 3, 3, 4, 5, 5]
+    assert trials[4].parts[-2:] == [{"model.tuning.r": 4}, {"model.tuning.r": 8}]
+
+
 def test_seeds_are_replicates_unless_others_are_named(tmp_path):
     assert sweep_file(tmp_path).replicates == ["data.edits.seed"]
     assert sweep_file(tmp_path, replicates=["model.tuning"]).replicates == ["model.tuning"]
@@ -81,11 +91,14 @@ def test_a_trial_has_as_many_threads_as_processors():
         ({"axes": [{"a": [1]}, {"a": [2]}]}, "a is given as an axis twice"),
         ({"axes": [{"a": [1], "b": [1, 2]}]}, "different numbers of choices: a 1, b 2"),
         ({"axes": [{"a": ["other.yaml"]}]}, "a names other.yaml, but there is no"),
-        ({"exclude": [{"because": "x"}]}, "each exclusion needs labels by axis and a 'because'"),
-        ({"exclude": [{"model.tuning": "LoRA"}]}, "each exclusion needs labels by axis and a 'because'"),
+        ({"exclude": [{"because": "x"}]}, "each needs labels by axis, and a 'because'"),
+        ({"exclude": [{"model.tuning": "LoRA"}]}, "each needs labels by axis, and a 'because'"),
         ({"exclude": [{"tuning": "LoRA", "because": "x"}]}, "exclude names tuning, which is no axis. It is one of"),
         ({"exclude": [{"model.tuning": "DoRA", "because": "x"}]}, "model.tuning has no choice 'DoRA'"),
         ({"exclude": {"a": 1}}, "exclude is no list"),
+        ({"adjust": [{"model.tuning": "LoRA"}]}, "under 'with' what is added"),
+        ({"adjust": [{"with": {}}]}, "under 'with' what is added"),
+        ({"adjust": [{"tuning": "LoRA", "with": {}}]}, "adjust names tuning, which is no axis"),
         ({"replicates": ["seed"]}, "replicates names seed, which is no axis"),
         ({"replicates": "seed"}, "replicates is 'seed'. Give a list"),
         ({"resources": {"cpu": 1}}, "resources has the key 'cpu'"),

@@ -53,7 +53,7 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     if address is None:
-        options |= {"include_dashboard": None, "object_store_memory": _OBJECT_STORE}
+        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
     try:
         if address is not None and address != "auto":
             _check_answers(address)

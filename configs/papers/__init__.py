@@ -1,0 +1,1 @@
+"""The grids of two published studies, and what they cost."""

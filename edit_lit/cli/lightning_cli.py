@@ -170,8 +170,11 @@ class EditCLI(LightningCLI):
             trainer = super().instantiate_trainer(**kwargs)
         if isinstance(trainer, EditTrainer):
             trainer.follow(self.plan if makes_run else None, self.plan.earlier, keeps is not False)
-        if self.plan.earlier is not None:
-            config.ckpt_path = str(self.plan.earlier.checkpoint) if self.plan.earlier.checkpoint is not None else None
+        earlier = self.plan.earlier
+        if earlier is not None:
+            config.ckpt_path = str(earlier.checkpoint) if earlier.checkpoint is not None else None
+        elif config.get("ckpt_path") == NEWEST:
+            config.ckpt_path = None  # There is no run yet.
         return trainer
 
     def before_fit(self) -> None:

@@ -17,6 +17,7 @@ from killed_run import end_of, write_config
 
 from edit_lit.sweeps.folder import SweepFolder, TrialList
 from edit_lit.sweeps.status import Stage, trial_status
+from edit_lit.utilities.run_files import newest_run
 
 pytestmark = pytest.mark.slow
 KILLS = 6
@@ -24,7 +25,7 @@ KILLS = 6
 
 def write_sweep(folder: Path) -> Path:
     base = write_config(folder)
-    axes = [{"model.tuning.r": [2, 4]}, {"model.seed": [0, 1, 2]}]
+    axes = [{"model.tuning.r": [2, 4]}, {"model.seed": [0, 1]}]
     path = folder / "sweep.yaml"
     path.write_text(yaml.safe_dump({"base": str(base), "axes": axes, "resources": {"cpus": 1}, "retries": 3}))
     return path
@@ -48,7 +49,8 @@ def runs(sweep: Path) -> dict[str, Path]:
     listed = TrialList.read(folder)
     trials = listed.trials if listed is not None else []
     done = [trial for trial in trials if trial_status(folder.trial(trial.address), False).stage is Stage.FINISHED]
-    return {str(trial): folder.trial(trial.address) / "version_0" for trial in done}
+    found = {str(trial): newest_run(folder.trial(trial.address)) for trial in done}
+    return {trial: run for trial, run in found.items() if run is not None}
 
 
 def stamps(run: Path) -> dict[str, int]:

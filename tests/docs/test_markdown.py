@@ -13,9 +13,12 @@ import yaml
 
 from edit_lit.cli import main
 from edit_lit.cli.lightning_cli import EditCLI
+from edit_lit.cli.resolving import OptionReader
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.records import HubText
+from edit_lit.sweeps.sweep_file import SweepFile
+from edit_lit.sweeps.trials import expand
 from edit_lit.world import MODEL_FOLDER, WorldCorpus
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +113,9 @@ def without_checkpoint(arguments):
 @pytest.mark.parametrize(("document", "block"), YAML, ids=lambda value: str(value) if isinstance(value, Path) else "")
 def test_yaml_is_understood(document, block, tmp_path):
     content = yaml.safe_load(block)
+    if "axes" in content:
+        understood_as_sweep(block, tmp_path)
+        return
     path = tmp_path / "shown.yaml"
     path.write_text(block)
     whole = {"model", "data"} <= set(content)
@@ -118,6 +124,19 @@ def test_yaml_is_understood(document, block, tmp_path):
     for section, options in content.items():
         for name in options if isinstance(options, dict) else ():
             assert getattr(config, section)[name] is not None, f"{document}: {section}.{name}"
+
+
+def understood_as_sweep(block, folder):
+    """Read every trial of a sweep file that would lie in configs/sweeps/."""
+    for path in (ROOT / "configs").iterdir():
+        if path.name != "sweeps":
+            (folder / path.name).symlink_to(path)
+    (folder / "sweeps").mkdir()
+    path = folder / "sweeps" / "shown.yaml"
+    path.write_text(block)
+    reader = OptionReader()
+    for trial in expand(SweepFile.read(path)).trials:
+        reader.read(trial.parts)
 
 
 def test_the_citation_is_of_this_version():

@@ -61,15 +61,20 @@ class KnowledgeEdit(L.Callback):
         editor: The editor; without one the run edits nothing, as a control.
         reuse: Use a cached Delta where there is one, and keep a new one.
         cache_dir: Where Deltas are kept; a folder for the user's caches if not given.
+        apply: Make the edit. If not, the run is the control of one that does: nothing is computed or changed, and
+            ``tuning.layers`` such as ``edited`` mean the layers that the editor would change.
 
     Attributes:
         kept: The edit of the run that is gone on with, which counts whatever the cache holds and the code says now.
     """
 
-    def __init__(self, editor: Editor | None = None, reuse: bool = True, cache_dir: str | None = None) -> None:
+    def __init__(
+        self, editor: Editor | None = None, reuse: bool = True, cache_dir: str | None = None, apply: bool = True
+    ) -> None:
         self.editor = editor
         self.reuse = reuse
         self.cache_dir = cache_dir
+        self.apply = apply
         self.kept: KeptEdit | None = None
         self._made: Delta | None = None
 
@@ -79,13 +84,15 @@ class KnowledgeEdit(L.Callback):
         The module applies it behind the callbacks' ``setup``, so that those behind this one find the model unedited.
         """
         fine_tuner = as_fine_tuner(pl_module)
-        if self.editor is None:
-            if fine_tuner.delta is None:
-                fine_tuner.check_tuning(())
-            return
         if fine_tuner.delta is not None:
-            if fine_tuner.delta is not self._made:
-                warnings.warn("the model is edited already, so edit.editor makes no further edit.", stacklevel=2)
+            if self.editor is not None and fine_tuner.delta is not self._made:
+                no = "makes no further edit" if self.apply else "is not that of a control"
+                warnings.warn(f"the model is edited already, so edit.editor {no}.", stacklevel=2)
+            return
+        if self.editor is None or not self.apply:
+            layers = self.editor.edited_layers(fine_tuner.language_model) if self.editor is not None else []
+            fine_tuner.check_tuning(layers)
+            fine_tuner.leave_unedited(layers)
             return
         datamodule = getattr(trainer, "datamodule", None)
         requests = datamodule.requests if isinstance(datamodule, EditDataModule) else []
@@ -117,10 +124,12 @@ class KnowledgeEdit(L.Callback):
         """The Delta of these requests, from the cache if it is there.
 
         Raises:
-            ConfigError: If there is no editor or nothing to edit.
+            ConfigError: If there is no editor or nothing to edit, or the run is a control.
         """
         if self.editor is None:
             raise ConfigError("edit.editor is null, so there is nothing to edit with. Name an editor.")
+        if not self.apply:
+            raise ConfigError("edit.apply is false, so nothing is edited. Leave it out, or fit a control with it.")
         if not requests:
             raise ConfigError("edit.editor is given, but data.edits yields no facts. Name their source in data.edits.")
         return self.editor.edit(language_model, requests, DeltaCache(self.cache_dir) if self.reuse else None)

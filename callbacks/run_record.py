@@ -11,7 +11,10 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import EarlyStopping
+from lightning.pytorch.callbacks.early_stopping import EarlyStoppingReason
 
+from callbacks.knowledge_edit import KnowledgeEdit
 from edit_lit.data_module import EditDataModule
 from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.fine_tuner import FineTuner
@@ -88,6 +91,7 @@ class RunRecorder(L.Callback):
         self._update(
             state=state if diverged_at is None else State.DIVERGED,
             step=trainer.global_step,
+            stops=_stops(trainer),
             diverged_at=diverged_at,
             error=error,
             ended=_now(),
@@ -127,7 +131,36 @@ def _segment(trainer: L.Trainer, pl_module: L.LightningModule) -> Segment:
         devices=_devices(trainer),
         precision=str(trainer.precision),
         resumed_from=str(trainer.ckpt_path) if trainer.ckpt_path is not None else None,
+        control=_control(trainer, pl_module),
     )
+
+
+def _control(trainer: L.Trainer, pl_module: L.LightningModule) -> dict[str, Any] | None:
+    """Of which edit a run is the control; nothing if it edits."""
+    if not isinstance(pl_module, FineTuner) or pl_module.delta is not None:
+        return None
+    found = (one.editor for one in _callbacks(trainer) if isinstance(one, KnowledgeEdit) and one.editor is not None)
+    editor = next(found, None)
+    return {"editor": type(editor).__name__ if editor is not None else None, "layers": list(pl_module.edited_layers)}
+
+
+def _stops(trainer: L.Trainer) -> list[dict[str, Any]]:
+    """The scores at which the run was to end, and whether it came there."""
+    return [
+        {
+            "monitor": rule.monitor,
+            "mode": rule.mode,
+            "threshold": rule.stopping_threshold,
+            "reached": rule.stopping_reason is EarlyStoppingReason.STOPPING_THRESHOLD,
+        }
+        for rule in _callbacks(trainer)
+        if isinstance(rule, EarlyStopping) and rule.stopping_threshold is not None
+    ]
+
+
+def _callbacks(trainer: L.Trainer) -> list[L.Callback]:
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined] # set by a connector
+    return callbacks
 
 
 def _now() -> str:

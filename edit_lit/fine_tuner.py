@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from peft import PeftModel
 from torch import Tensor
-from torchmetrics import MeanMetric
 
 from edit_lit.deltas import Delta
 from edit_lit.language_model import LanguageModel
 from edit_lit.run_folder import run_folder
-from edit_lit.tasks.label_scores import label_scores
-from edit_lit.tasks.task import Task
 from edit_lit.training_checks import HALF_PRECISION, check_optimizer, check_strategy, check_trainer
 from edit_lit.training_steps import OnDivergence, TrainingSteps
 from edit_lit.tuning.checkpoints import check_checkpoint, random_state_of
@@ -33,11 +29,12 @@ from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.random_state import random_state, set_random_state
 from edit_lit.utilities.seeds import global_seed
+from edit_lit.validation_steps import ValidationSteps
 
 log = logging.getLogger(__name__)
 
 
-class FineTuner(TrainingSteps):
+class FineTuner(TrainingSteps, ValidationSteps):
     """Fine-tunes a language model on a task's label tokens.
 
     The loss is the mean over all label tokens of an optimizer step, over all processes and all parts of an accumulated
@@ -87,13 +84,10 @@ class FineTuner(TrainingSteps):
         self.trained = False
         self._delta: Delta | None = None
         self._edited = False
-        self._task: Task | None = None
+        self._control_layers: tuple[int, ...] = ()
         self._resumed_random_state: dict[str, Tensor] | None = None
         # Checkpoints hold what trains; the rest comes from the model's own files and the Delta.
         self.strict_loading = False
-        # By default it leaves NaN out, and what is left would look like the loss.
-        self.val_loss = MeanMetric(nan_strategy="disable")
-        self.val_accuracy = MeanMetric(nan_strategy="disable")
 
     @property
     def delta(self) -> Delta | None:
@@ -102,8 +96,8 @@ class FineTuner(TrainingSteps):
 
     @property
     def edited_layers(self) -> tuple[int, ...]:
-        """The layers that the edit changes."""
-        return self._delta.layers if self._delta is not None else ()
+        """The layers that the edit changes; in a control, those that an editor would change."""
+        return self._delta.layers if self._delta is not None else self._control_layers
 
     @property
     def edit_pending(self) -> bool:
@@ -123,13 +117,13 @@ class FineTuner(TrainingSteps):
             raise ConfigError("this model has an edit already. Merge the two Deltas, and hand over the result.")
         self._delta = delta
 
-    def take_task(self, task: Task | None) -> None:
-        """Take the task whose own scores are measured at each validation, beside loss, perplexity and accuracy.
+    def leave_unedited(self, layers: Sequence[int]) -> None:
+        """Choose what trains as behind an edit of these layers, of which none is made: the run is its control.
 
         Args:
-            task: The task, or none to measure no more.
+            layers: The layers that the editor would change; none if no editor is named.
         """
-        self._task = task
+        self._control_layers = tuple(layers)
 
     def seeds(self) -> dict[str, int]:
         """The seeds in force, by option; none where nobody gave one."""
@@ -198,47 +192,6 @@ class FineTuner(TrainingSteps):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": self.lr_scheduler(optimizer), "interval": "step"},
         }
-
-    def on_validation_epoch_start(self) -> None:
-        """Start the means anew."""
-        # Not at the end: a plain validation ends in inference mode, and what is made there cannot be added to in a fit.
-        self.val_loss.reset()
-        self.val_accuracy.reset()
-
-    def validation_step(self, batch: Mapping[str, Tensor], batch_idx: int) -> None:
-        """Collect loss and accuracy."""
-        nll, correct = label_scores(self.language_model, batch)
-        self.val_loss.update(nll)
-        self.val_accuracy.update(correct.float())
-
-    def on_validation_epoch_end(self) -> None:
-        """Log the means over the validation part."""
-        loss, accuracy = self.val_loss.compute(), self.val_accuracy.compute()
-        scores = {"downstream/val_loss": loss, "downstream/val_perplexity": loss.exp()}
-        # While fitting, the loggers get the step at which the edits are probed as well, where Lightning would count
-        # from 0; what it keeps then is for checkpoints and early stopping.
-        fitting = self.trainer.state.fn == TrainerFn.FITTING
-        to_loggers = bool(self.loggers) and not fitting
-        # Without an answer in any process, which all of them see after the reduction, the mean is NaN.
-        answered = not accuracy.isnan()
-        # What a broken model answers is not wrong, it is no answer.
-        meaning = 1.0 if loss.isfinite() else math.nan
-        accuracy = accuracy * meaning
-        if answered:
-            self.log("downstream/val_accuracy", accuracy, prog_bar=True, logger=to_loggers, sync_dist=True)
-        # A sanity check over the whole validation part is the measurement before the first step.
-        whole = not self.trainer.sanity_checking or self.trainer.num_sanity_val_steps == float("inf")
-        if whole:
-            scores |= {tag: score * meaning for tag, score in self._scores_of_task().items()}
-        self.log_dict(scores, logger=to_loggers, sync_dist=True)
-        if fitting and whole:
-            known = scores | {"downstream/val_accuracy": accuracy} if answered else scores
-            for logger in self.loggers:
-                logger.log_metrics({tag: float(value) for tag, value in known.items()}, self.trainer.global_step)
-
-    def _scores_of_task(self) -> dict[str, Tensor]:
-        own = self._task.score(self.language_model) if self._task is not None else {}
-        return {f"downstream/val_{name}": torch.tensor(value, dtype=torch.float32) for name, value in own.items()}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the trainable parameters, the edit by its hash, the random states, and where the run diverged."""

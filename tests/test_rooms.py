@@ -19,7 +19,7 @@ FLOORS = (
     ("editors",),
     ("reports",),
     ("sweeps",),
-    ("run_folder", "checkpoint_io", "training_checks", "training_steps"),
+    ("run_folder", "checkpoint_io", "training_checks", "training_steps", "validation_steps"),
     ("fine_tuner", "data_module", "world"),
     ("callbacks",),
     ("cli",),

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from edit_lit.measures.outcomes import Kind, Pool
 from edit_lit.measures.scores import SCORE_NAMES, Rule, applies, edit_scores, mean_success, wilson_interval
 from edit_lit.reports.escaping import figure_text
-from edit_lit.reports.notes import edit_note, ending_mark, ending_note
+from edit_lit.reports.notes import edit_note, ending_mark, ending_note, name_mark
 from edit_lit.reports.run import Run, short_names
 from edit_lit.reports.run_record import State
 
@@ -45,18 +45,19 @@ def comparison_figure(runs: Sequence[Run], rule: Rule = Rule.EXACT) -> Figure:
     figure = Figure(figsize=(9.0, 4.5), layout="constrained")
     axes = figure.subplots()
     for run, name in zip(runs, short_names(runs), strict=True):
-        mark = ending_mark(run)
+        mark = name_mark(run)
         label = f"{figure_text(name)}\n({mark})" if mark else figure_text(name)
         (line,) = axes.plot([], [], marker="o", markersize=3, label=label)
         for pool, style in ((run.main_pool, "-"), (Pool.INTRINSIC, ":")):
             transitions = run.transitions(pool, rule)
             values = [item.retention for item in transitions.values()]
             axes.plot(list(transitions), values, style, color=line.get_color())
-            if mark and values:
+            if ending_mark(run) and values:
                 axes.plot(list(transitions)[-1], values[-1], "X", markersize=9, color=line.get_color())
     axes.set(xlabel="optimizer steps", ylabel=f"retention ({rule})", ylim=(-0.02, 1.02))
     crosses = ", a cross where a run stopped before its end" if any(map(ending_mark, runs)) else ""
-    axes.set_title(f"edited facts solid, intrinsic facts dotted{crosses}", fontsize=9)
+    unedited = " (of a control: the same, unedited)" if any(run.is_control for run in runs) else ""
+    axes.set_title(f"edited facts{unedited} solid, intrinsic facts dotted{crosses}", fontsize=9)
     axes.grid(alpha=0.3)
     figure.legend(fontsize=8, loc="outside right upper")
     return figure

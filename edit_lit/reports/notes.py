@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule, made_right
 from edit_lit.reports.run import Run
-from edit_lit.reports.run_record import State
+from edit_lit.reports.run_record import Segment, State
 
 _SEED_NAMES = {
     "data.seed": "data order",
@@ -22,7 +23,21 @@ _SEED_NAMES = {
 
 def run_notes(run: Run) -> list[str]:
     """Lines to stand above a run's table, the gravest first."""
-    return [line for line in (edit_note(run), ending_note(run), baseline_note(run), seeds_note(run)) if line]
+    lines = (control_note(run), edit_note(run), ending_note(run), baseline_note(run), seeds_note(run))
+    return [line for line in lines if line]
+
+
+def control_note(run: Run) -> str:
+    """That nothing was edited, and whose control the run is; nothing for a run that edits."""
+    if not run.is_control:
+        return ""
+    control = (run.segment.control if run.segment is not None else None) or {}
+    if not control.get("editor"):
+        return "a control: nothing was edited"
+    return (
+        f"a control: nothing was edited; layers chosen by the edit are those that {control['editor']} would change, "
+        f"{control['layers']}"
+    )
 
 
 def edit_note(run: Run) -> str:
@@ -48,12 +63,33 @@ def ending_note(run: Run) -> str:
     reached = segment.step if segment.state is not State.RUNNING else max(last, segment.step)
     where = f"step {reached}" if segment.steps_planned is None else f"step {reached} of {segment.steps_planned}"
     if segment.state is State.FINISHED:
-        return "" if segment.steps_planned in (None, reached) else f"ended by a rule of its own at {where}"
+        return _stop_note(segment, reached, where)
     if segment.state is State.RUNNING:
         return f"not finished: it was killed, or still runs; seen last at {where}"
     why = f"{segment.state}: {segment.error}" if segment.error and segment.state is State.FAILED else segment.state
     probed = "" if last == reached else f"; last probe at step {last}"
     return f"stopped at {where} ({why}){probed}"
+
+
+def _stop_note(segment: Segment, reached: int, where: str) -> str:
+    """At which score a finished run ended, or did not come to; nothing if it was to take all steps, and did."""
+    for stop in segment.stops:
+        score = stop_text(stop)
+        if stop["reached"]:
+            return f"ended at {where}, at the first evaluation with {score}"
+        if segment.steps_planned in (None, reached):
+            return f"never came to {score}, up to {where}"
+    return "" if segment.steps_planned in (None, reached) else f"ended by a rule of its own at {where}"
+
+
+def stop_text(stop: Mapping[str, Any]) -> str:
+    """A rule by which runs end, such as ``downstream/val_loss < 3.0``."""
+    return f"{stop['monitor']} {'<' if stop['mode'] == 'min' else '>'} {stop['threshold']}"
+
+
+def name_mark(run: Run) -> str:
+    """What must stand behind a run's name among others: that it is a control, and how it ended if not as planned."""
+    return ", ".join(filter(None, ("control" if run.is_control else "", ending_mark(run))))
 
 
 def ending_mark(run: Run) -> str:
@@ -94,7 +130,8 @@ def comparison_notes(runs: Sequence[Run], names: Sequence[str], left_out: Sequen
     """Lines to stand with several runs' table: what sets them apart unasked, and what is missing."""
     notes = []
     for run, name in zip(runs, names, strict=True):
-        own = (edit_note(run), ending_note(run) if ending_mark(run) else "", baseline_note(run))
+        ended = ending_mark(run) or (run.segment is not None and run.segment.stops)
+        own = (control_note(run), edit_note(run), ending_note(run) if ended else "", baseline_note(run))
         notes += [f"{name}: {note}" for note in own if note]
     known = {name: run.segment.seeds for run, name in zip(runs, names, strict=True) if run.segment is not None}
     by_seeds: dict[str, list[str]] = {}

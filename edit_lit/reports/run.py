@@ -72,6 +72,12 @@ class Run:
         return next((pool for pool in (Pool.EDITED, Pool.UNEDITED) if pool in self.probes), Pool.INTRINSIC)
 
     @property
+    def is_control(self) -> bool:
+        """Whether nothing was edited."""
+        noted = self.segment is not None and self.segment.control is not None
+        return noted or Pool.UNEDITED in self.probes
+
+    @property
     def segment(self) -> Segment | None:
         """The stretch of the record that decides what became of the run."""
         return self.record.last if self.record is not None else None

@@ -42,6 +42,10 @@ class Segment:
         start_step: Optimizer steps taken before it.
         step: Optimizer steps taken when it ended; before that, ``start_step``.
         steps_planned: The last step that it was to take, if that is known.
+        control: In a run that edits nothing ``editor`` and ``layers``: the editor whose control it is, none if it names
+            none, and the layers that this would change; nothing in a run that edits.
+        stops: The rules by which it ends at a score, each with ``monitor``, ``mode``, ``threshold`` and whether that is
+            ``reached``.
         state: How far it has come.
         diverged_at: The first optimizer step at which loss or weights were not finite.
         error: What ended it, in one line.
@@ -60,6 +64,8 @@ class Segment:
     start_step: int = 0
     step: int = 0
     steps_planned: int | None = None
+    control: Mapping[str, Any] | None = None
+    stops: Sequence[Mapping[str, Any]] = field(default_factory=list)
     state: State = State.RUNNING
     diverged_at: int | None = None
     error: str | None = None

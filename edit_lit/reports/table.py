@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.measures.scores import SCORE_NAMES, Rule, TransitionCounts, edit_scores, half_life, wilson_interval
 from edit_lit.reports.escaping import markdown_text
-from edit_lit.reports.notes import ending_mark, last_column
+from edit_lit.reports.notes import last_column, name_mark
 from edit_lit.reports.run import Run, short_names
 
 Row = tuple[str, ...]
@@ -108,7 +108,7 @@ def comparison_table(runs: Sequence[Run]) -> list[Row]:
 
 
 def _comparison_row(run: Run, name: str) -> Row:
-    mark = ending_mark(run)
+    mark = name_mark(run)
     seconds = "" if run.edit_seconds is None else f"{run.edit_seconds:.1f}"
     cells: list[str] = [f"{name} ({mark})" if mark else name, seconds]
     curve = list(run.curve(Pool.EDITED).values())

@@ -59,7 +59,8 @@ class LayerSelection:
             return list(everything)
         if not edited:
             raise ConfigError(
-                f"tuning.layers is {self.layers!r}, but this run edits nothing. Give the layers as numbers instead."
+                f"tuning.layers is {self.layers!r}, but this run edits nothing and names no editor. For a control, "
+                "name the editor in edit.editor and set edit.apply to false; or give the layers as numbers."
             )
         first, last = min(edited), max(edited)
         ranges = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol, cast
 
 import lightning as L
@@ -71,9 +72,33 @@ class EditDataModule(L.LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.bucket_by_length = bucket_by_length
-        self.requests: list[EditRequest] = []
+        self._all_requests: list[EditRequest] | None = None
+        self._chosen: Sequence[int] | None = None
         self.intrinsic_requests: list[EditRequest] = []
+        self._fact_seeds: dict[str, int | None] = {}
         self._ready = False
+
+    @property
+    def requests(self) -> list[EditRequest]:
+        """The facts to edit, of those that :meth:`choose` has left; none before they are loaded."""
+        everything = self._all_requests or []
+        return everything if self._chosen is None else [everything[position] for position in self._chosen]
+
+    def load_edits(self) -> list[EditRequest]:
+        """All facts of ``edits``, which are read once; none without a source."""
+        if self._all_requests is None:
+            self._all_requests = self.edits.load() if self.edits is not None else []
+        return self._all_requests
+
+    def choose(self, positions: Sequence[int] | None) -> None:
+        """Let some of the facts be those to edit, until the next call.
+
+        Task and intrinsic facts keep clear of all of them, so that they are the same whatever is chosen.
+
+        Args:
+            positions: Their positions among :meth:`load_edits`; all of them if none.
+        """
+        self._chosen = positions
 
     def setup(self, stage: str) -> None:
         """Hand the task over; load facts and task, once, while the model is not edited yet."""
@@ -84,16 +109,18 @@ class EditDataModule(L.LightningDataModule):
             return
         self._check_batch_size()
         language_model = module.language_model
-        if self.edits is not None:
-            self.requests = self.edits.load()
-            warn_of_conflicts(self.requests)
+        requests = self.load_edits()
+        if requests:
+            warn_of_conflicts(requests)
             # Whatever cannot be asked is refused here, and not once the model has been edited.
-            Probe(self.requests, language_model.tokenizer).check(language_model)
-        self.task.setup(language_model.tokenizer, self.requests)
+            Probe(requests, language_model.tokenizer).check(language_model)
+        self.task.setup(language_model.tokenizer, requests)
         self.task.check(language_model)
         self._check_examples(stage)
         # Behind all checks, for it asks the model.
         self.intrinsic_requests = self._intrinsic(language_model)
+        # Those that were in force when the facts were chosen, whatever is seeded later on.
+        self._fact_seeds = self._seeds_of_facts()
         self._ready = True
 
     def teardown(self, stage: str) -> None:
@@ -102,12 +129,15 @@ class EditDataModule(L.LightningDataModule):
 
     def seeds(self) -> dict[str, int]:
         """The seeds in force, by option; a part without one keeps its own order."""
+        seeds = {"data": seed_or_global(self.seed), "data.task": getattr(self.task, "seed", None)}
+        seeds |= self._fact_seeds or self._seeds_of_facts()
+        return {f"{option}.seed": seed for option, seed in seeds.items() if isinstance(seed, int)}
+
+    def _seeds_of_facts(self) -> dict[str, int | None]:
         source = self.intrinsic.source if isinstance(self.intrinsic, IntrinsicPool) else self.intrinsic
         intrinsic = "data.intrinsic.source" if source is not self.intrinsic else "data.intrinsic"
         chosen = {"data.edits": self.edits, intrinsic: source}
-        seeds = {"data": seed_or_global(self.seed), "data.task": getattr(self.task, "seed", None)}
-        seeds |= {option: facts.seed_in_force for option, facts in chosen.items() if facts is not None}
-        return {f"{option}.seed": seed for option, seed in seeds.items() if isinstance(seed, int)}
+        return {option: facts.seed_in_force for option, facts in chosen.items() if facts is not None}
 
     def _check_batch_size(self) -> None:
         processes = self._processes()
@@ -149,8 +179,8 @@ class EditDataModule(L.LightningDataModule):
             return []
         if isinstance(self.intrinsic, IntrinsicPool):
             assert self.trainer is not None
-            return self.intrinsic.choose(language_model.to(self.trainer.strategy.root_device), self.requests)
-        facts = self.intrinsic.load(exclude_subjects=subjects_of(self.requests))
+            return self.intrinsic.choose(language_model.to(self.trainer.strategy.root_device), self.load_edits())
+        facts = self.intrinsic.load(exclude_subjects=subjects_of(self.load_edits()))
         Probe(facts, language_model.tokenizer, Pool.INTRINSIC).check(language_model)
         return facts
 

@@ -25,6 +25,7 @@ from edit_lit.training_steps import OnDivergence, TrainingSteps
 from edit_lit.tuning.checkpoints import check_checkpoint, random_state_of
 from edit_lit.tuning.peft import PeftTuning
 from edit_lit.tuning.tuning import FullTuning, Tuning, describe_trainable, half_precision_trainable
+from edit_lit.tuning.way_back import WayBack
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.random_state import random_state, set_random_state
@@ -55,6 +56,8 @@ class FineTuner(TrainingSteps, ValidationSteps):
     Attributes:
         configured: Whether the model has been prepared for training, and perhaps trained.
         trained: Whether a training has begun, so that the weights may no longer be those it starts from.
+        resettable: Set it before the first fit to be able to :meth:`reset` what that does; it costs a copy of the
+            weights that train, on the CPU.
         diverged_at: The first optimizer step whose loss was not finite, or after which a weight was found not to be;
             none while all is well. It is looked for every ``trainer.log_every_n_steps``, before each validation and
             checkpoint, and at the end of each epoch.
@@ -82,6 +85,8 @@ class FineTuner(TrainingSteps, ValidationSteps):
         self.seed = seed
         self.configured = False
         self.trained = False
+        self.resettable = False
+        self._way_back: WayBack | None = None
         self._delta: Delta | None = None
         self._edited = False
         self._control_layers: tuple[int, ...] = ()
@@ -125,6 +130,20 @@ class FineTuner(TrainingSteps, ValidationSteps):
         """
         self._control_layers = tuple(layers)
 
+    def reset(self) -> None:
+        """Undo training, adapter and edit: the model is bit for bit that from before the first fit, to be fitted anew.
+
+        Raises:
+            ConfigError: If the module was not `resettable` when it was fitted, or something else than its training has
+                changed the edited weights.
+        """
+        if self._way_back is not None:
+            self._way_back.go(self._delta)
+        elif self.configured:
+            raise ConfigError("this module kept no way back. Set resettable before its first fit, or load it anew.")
+        self._way_back, self._delta, self._control_layers = None, None, ()
+        self._edited = self.configured = self.trained = self.language_model.prepared = False
+
     def seeds(self) -> dict[str, int]:
         """The seeds in force, by option; none where nobody gave one."""
         given = {"model.seed": self.seed}
@@ -165,6 +184,8 @@ class FineTuner(TrainingSteps, ValidationSteps):
 
         Lightning calls this after the callbacks' ``setup``, before it wraps the model.
         """
+        if self.resettable and not self.configured and self._way_back is None:
+            self._way_back = WayBack(self.language_model)
         if self._delta is not None and not self._edited:
             self._delta.apply(self.language_model)
             self._edited = True
@@ -176,6 +197,8 @@ class FineTuner(TrainingSteps, ValidationSteps):
     def _prepare(self) -> None:
         self.tuning.apply(self.language_model, self.edited_layers)
         self.configured = self.language_model.prepared = True
+        if self._way_back is not None:
+            self._way_back.remember_weights()
         if self.gradient_checkpointing:
             self.language_model.model.gradient_checkpointing_enable({"use_reentrant": False})
         if distributed.rank() == 0:

@@ -21,7 +21,7 @@ FLOORS = (
     ("sweeps",),
     ("run_folder", "checkpoint_io", "training_checks", "training_steps", "validation_steps"),
     ("fine_tuner", "data_module", "world"),
-    ("callbacks",),
+    ("callbacks", "cycles"),
     ("cli",),
     ("__main__",),
 )

@@ -23,6 +23,7 @@ LIGHTNING_VERBS = {
     "fit": "edit, fine-tune and watch the edits",
     "validate": "measure the downstream task",
     "edit": "edit only; write the Delta and, if asked, the edited model",
+    "cycles": "edit one fact at a time, fine-tune, go back to the model as it was, and pool the cycles",
 }
 VERBS = (*LIGHTNING_VERBS, "sweep", "report", "merge")
 _OWN_OPTIONS = {

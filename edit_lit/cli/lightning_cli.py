@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import logging
 import sys
 from collections.abc import Sequence
@@ -47,7 +48,7 @@ from edit_lit.utilities.run_files import CONFIG
 
 log = logging.getLogger(__name__)
 
-NOT_OF_THE_RUN = ("config", "ckpt_path", "resume", "weights_only")
+NOT_OF_THE_RUN = ("config", "ckpt_path", "resume", "weights_only", "numbers")
 
 
 class SaveAndLogConfig(SaveConfigCallback):
@@ -123,10 +124,10 @@ class EditCLI(LightningCLI):
         """Find the run that the command goes on with; one that is finished is reported, and that is all."""
         config = self._config
         self.plan = Plan(Path(config.trainer.default_root_dir, config.name))
-        if self.subcommand not in ("fit", "validate"):
+        if self.subcommand not in ("fit", "validate", "cycles"):
             return
         options = dict(flat_options(config.as_dict()))
-        folder, earlier = find_earlier(options, self._options_of)
+        folder, earlier = find_earlier(options, self._options_of, of_series=self.subcommand == "cycles")
         first = getattr(rank_zero_only, "rank", 0) == 0
         if self.subcommand == "validate":
             self.plan = Plan(folder or self.plan.folder, earlier=earlier)
@@ -158,16 +159,10 @@ class EditCLI(LightningCLI):
     def instantiate_trainer(self, **kwargs: Any) -> L.Trainer:
         """Make a trainer that logs into the run's folder, whatever other loggers the config names."""
         config = self.config_init[self.subcommand] if self.subcommand else self.config_init
-        named, makes_run, keeps = config.trainer.logger, self.subcommand == "fit", config.trainer.enable_checkpointing
-        kwargs["logger"] = _loggers(named, self.plan.folder, config.tensorboard) if makes_run else named or False
-        kwargs["callbacks"] = _with_progress(config.trainer, config.progress)
-        if keeps in (None, True) and not _lists_checkpoints(config.trainer.callbacks):
-            # Lightning would add one of its own.
-            kwargs["enable_checkpointing"] = False
-        if not any(isinstance(plugin, CheckpointIO) for plugin in config.trainer.plugins or ()):
-            kwargs["plugins"] = [*(config.trainer.plugins or ()), AtomicCheckpointIO()]
-        with trainer_mistakes(config.trainer):
-            trainer = super().instantiate_trainer(**kwargs)
+        makes_run, keeps = self.subcommand == "fit", config.trainer.enable_checkpointing
+        if self.subcommand == "cycles":
+            return self._trainer_of_series()
+        trainer = self._trainer_in(self.plan.folder if makes_run else None, **kwargs)
         if isinstance(trainer, EditTrainer):
             trainer.follow(self.plan if makes_run else None, self.plan.earlier, keeps is not False)
         earlier = self.plan.earlier
@@ -177,17 +172,51 @@ class EditCLI(LightningCLI):
             config.ckpt_path = None  # There is no run yet.
         return trainer
 
+    def _trainer_in(self, folder: Path | None, **kwargs: Any) -> L.Trainer:
+        """A Trainer with callbacks, loggers and plugins of its own that logs into a folder, if there is one."""
+        config = self.config_init[self.subcommand] if self.subcommand else self.config_init
+        # Each Trainer of a series gets the parts as they were when nothing had used them.
+        options = copy.deepcopy(config.trainer) if self.subcommand == "cycles" else config.trainer
+        named, keeps = options.logger, options.enable_checkpointing
+        kwargs.setdefault("logger", _loggers(named, folder, config.tensorboard) if folder is not None else named or False)
+        kwargs["callbacks"] = _with_progress(options, copy.copy(config.progress))
+        if keeps in (None, True) and not _lists_checkpoints(options.callbacks):
+            # Lightning would add one of its own.
+            kwargs["enable_checkpointing"] = False
+        if not any(isinstance(plugin, CheckpointIO) for plugin in options.plugins or ()):
+            kwargs["plugins"] = [*(options.plugins or ()), AtomicCheckpointIO()]
+        with trainer_mistakes(options):
+            return super().instantiate_trainer(**{**vars(options), **kwargs})
+
+    def _trainer_of_series(self) -> L.Trainer:
+        """A Trainer that makes those of a series' cycles, and trains nothing itself."""
+
+        def make(folder: Path) -> L.Trainer:
+            trainer = self._trainer_in(folder)
+            assert isinstance(trainer, EditTrainer)
+            trainer.follow_series(folder)
+            return trainer
+
+        trainer = self._trainer_in(None, logger=False)
+        assert isinstance(trainer, EditTrainer)
+        trainer.lead_series(self.plan, make)
+        return trainer
+
     def before_fit(self) -> None:
         """Say what is about to be worked on."""
         announce_model(self.model.language_model, self.trainer)
 
-    before_validate = before_edit = before_fit
+    before_validate = before_edit = before_cycles = before_fit
 
     def after_fit(self) -> None:
         """Say where the files are; a run that diverged is no success to whoever waits for it."""
         announce_folder(run_folder(self.trainer), self.trainer)
         if self.model.diverged_at is not None:
             sys.exit(1)
+
+    def after_cycles(self) -> None:
+        """Say where the files are."""
+        announce_folder(self.plan.folder, self.trainer)
 
 
 def _with_progress(trainer: Namespace, progress: Progress) -> list[L.Callback]:

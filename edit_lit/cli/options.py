@@ -17,6 +17,7 @@ from edit_lit.cli.sentences import sentence
 from edit_lit.cli.suggestions import names_of
 from edit_lit.cli.trainer import EditTrainer
 from edit_lit.cli.trial import check_seed, try_trainer
+from edit_lit.cycles.plan import check_size
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.run_folder import check_run_name
@@ -41,6 +42,7 @@ HANDED: dict[str, set[str]] = {
     "fit": {"model", "train_dataloaders", "val_dataloaders", "datamodule"},
     "validate": {"model", "dataloaders", "datamodule"},
     "edit": {"model", "datamodule"},
+    "cycles": {"model", "datamodule"},
 }
 """What each verb, a method of the Trainer, is handed that is no option of it."""
 
@@ -48,6 +50,7 @@ _OWN = {
     "fit": ("ckpt_path", "weights_only"),
     "validate": ("ckpt_path", "verbose", "weights_only"),
     "edit": ("output", "export"),
+    "cycles": ("facts_per_cycle", "same_seed", "numbers"),
 }
 OF_A_VERB = sorted({name for names in _OWN.values() for name in names})
 """Options of one verb or another. What is no option of the verb that runs is left out of files, not refused."""
@@ -100,8 +103,10 @@ def check_options(config: Namespace, verb: str | None) -> None:
     """
     check_seed(config.seed_everything)
     try_trainer(config.trainer.as_dict())
-    if verb == "fit":
+    if verb in ("fit", "cycles"):
         check_run_name(config.name)
+    if verb == "cycles":
+        check_size(config.facts_per_cycle)
     checkpoint = config.get("ckpt_path")
     if checkpoint is not None and checkpoint != NEWEST and "://" not in str(checkpoint):
         EarlierRun.at(Path(checkpoint))

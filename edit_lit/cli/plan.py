@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 from callbacks.slurm import job_id, was_requeued
 from edit_lit.cli.mistakes import mistake_behind
 from edit_lit.cli.resume import EarlierRun
+from edit_lit.reports.series_record import FILE as SERIES
 from edit_lit.run_folder import new_run_folder
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.run_files import CONFIG, newest_run
@@ -23,7 +24,14 @@ Options = Mapping[str, Any]
 
 NEWEST = "last"
 _KEPT = ("model", "data", "edit", "seed_everything", "ckpt_path")
-_FREE = ("data.num_workers",)
+_KEPT_IN_SERIES = ("trainer", "retention", "facts_per_cycle", "same_seed")
+_FREE = (
+    "data.num_workers",
+    "trainer.default_root_dir",
+    "trainer.enable_progress_bar",
+    "trainer.logger",
+    "trainer.profiler",
+)
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,15 @@ class Plan:
         return self.continues and self.earlier is not None and self.earlier.finished(self.limits)
 
 
-def find_earlier(options: Options, stored: Callable[[Path], Options]) -> tuple[Path | None, EarlierRun | None]:
+def find_earlier(
+    options: Options, stored: Callable[[Path], Options], of_series: bool = False
+) -> tuple[Path | None, EarlierRun | None]:
     """The folder of the run that a command goes on with, and the run from whose checkpoint it starts.
 
     Args:
         options: The command's options.
         stored: Gives the options of a run by the path of its config.
+        of_series: Whether it is a series of cycles that the command goes on with.
 
     Raises:
         ConfigError: If there is no such run, or its options differ from the command's where they must not.
@@ -77,8 +88,11 @@ def find_earlier(options: Options, stored: Callable[[Path], Options]) -> tuple[P
             return None, None
         return None, EarlierRun.at(Path(checkpoint))
     run = EarlierRun.in_folder(folder)
+    if (folder / SERIES).exists() != of_series:
+        verb, is_one = ("fit", "no") if of_series else ("cycles", "a")
+        raise ConfigError(f"{folder} is {is_one} series of cycles. Go on with it by the verb {verb}.")
     before = stored(folder / CONFIG)
-    _check_unchanged(folder, before, options)
+    _check_unchanged(folder, before, options, (*_KEPT, *_KEPT_IN_SERIES) if of_series else _KEPT)
     if run.checkpoint is None and before.get("ckpt_path"):
         # It was itself started from another run's checkpoint, and has none of its own yet.
         return folder, EarlierRun.at(Path(before["ckpt_path"]))
@@ -114,14 +128,15 @@ def flat_options(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
             yield f"{prefix}{key}", value
 
 
-def _check_unchanged(run: Path, before: Options, now: Options) -> None:
+def _check_unchanged(run: Path, before: Options, now: Options, kept: Sequence[str]) -> None:
     for name in sorted(before.keys() | now.keys()):
         # `last` is how the run was found.
         same = before.get(name) == now.get(name) or (name == "ckpt_path" and now.get(name) == NEWEST)
-        if name.split(".")[0] in _KEPT and name not in _FREE and not same:
+        if name.split(".")[0] in kept and name not in _FREE and not same:
+            more = ", its trainer and its probes" if kept != _KEPT else ""
             raise ConfigError(
                 f"{name} is {now.get(name)!r}, but the run in {run} was started with {before.get(name)!r}. "
-                "A resumed run keeps its model, data, edit and seed; start a new run instead."
+                f"A resumed run keeps its model, data, edit and seed{more}; start a new run instead."
             )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +15,15 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import SaveConfigCallback
 
-from callbacks import KnowledgeEdit, RunCheckpoint
+from callbacks import KnowledgeEdit, RunCheckpoint, RunReport
 from callbacks.interruption import SIGNALS, Interrupted
 from callbacks.knowledge_edit import KeptEdit, report_diagnostics
 from callbacks.run_checkpoint import LastCheckpoint
 from callbacks.slurm import job_id, requeue
+from edit_lit.cli.cycles import MakeTrainer, run_cycles
 from edit_lit.cli.plan import Plan, naming_directory
 from edit_lit.cli.resume import EarlierRun, bring_back, note_end
+from edit_lit.cycles import Series
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.probe import Probe
@@ -44,6 +48,7 @@ class EditTrainer(L.Trainer):
     folder: Path | None = None
     _agreed: str | None = None
     _plan: Plan | None = None
+    _make_trainer: MakeTrainer | None = None
 
     @property
     def log_dir(self) -> str | None:
@@ -65,14 +70,37 @@ class EditTrainer(L.Trainer):
         self._plan, self.folder = plan, plan.folder if plan is not None else None
         checkpoint = self._one(RunCheckpoint)
         checkpoint.enabled = keeps_checkpoints
-        # The run is kept before any other callback begins with the next step, and behind all of them at its end.
-        others = [callback for callback in self._listed if callback is not checkpoint]
-        others.sort(key=lambda callback: not isinstance(callback, SaveConfigCallback))
-        self._listed[:] = [checkpoint, *others, LastCheckpoint(checkpoint)]
+        self._put_around(checkpoint, self._listed)
         if earlier is not None and earlier.delta is not None:
             self._one(KnowledgeEdit).kept = KeptEdit(earlier.delta, earlier.edit)
         if plan is not None and not plan.continues and earlier is not None:
             checkpoint.earlier_scores = earlier.downstream
+
+    def lead_series(self, plan: Plan, make_trainer: MakeTrainer) -> None:
+        """Lead a series of cycles, each of which has a Trainer of its own.
+
+        Args:
+            plan: Where the series is kept.
+            make_trainer: Makes another Trainer of the same options, which runs in a folder of the series.
+        """
+        self._plan, self.folder, self._make_trainer = plan, plan.folder, make_trainer
+
+    def follow_series(self, folder: Path) -> None:
+        """Run one cycle of a series: its config and its report are those of the series, and it is kept when it ends.
+
+        Args:
+            folder: The cycle's folder.
+        """
+        self.folder, checkpoint = folder, self._one(RunCheckpoint)
+        checkpoint.enabled = False
+        of_series = (SaveConfigCallback, RunReport)
+        self._put_around(checkpoint, [one for one in self._listed if not isinstance(one, of_series)])
+
+    def _put_around(self, checkpoint: RunCheckpoint, callbacks: Sequence[L.Callback]) -> None:
+        """Let a run be kept before any other callback begins with the next step, and behind all of them at its end."""
+        others = [callback for callback in callbacks if callback is not checkpoint]
+        others.sort(key=lambda callback: not isinstance(callback, SaveConfigCallback))
+        self._listed[:] = [checkpoint, *others, LastCheckpoint(checkpoint)]
 
     def fit(self, *args: Any, **kwargs: Any) -> None:
         """Fit as Lightning does; checkpoints that name no folder go into the run's.
@@ -181,3 +209,38 @@ class EditTrainer(L.Trainer):
         log.info("the Delta is in %s", output)
         if export is not None:
             model.save_pretrained(Path(export))
+
+    def cycles(
+        self,
+        model: FineTuner,
+        datamodule: EditDataModule,
+        facts_per_cycle: int = 1,
+        same_seed: bool = False,
+        numbers: list[int] | None = None,
+    ) -> None:
+        """For each fact: edit it alone, fine-tune, ask, and go back to the model as it was; then pool the cycles.
+
+        Args:
+            model: The module whose language model is edited.
+            datamodule: Knows the facts to edit.
+            facts_per_cycle: Facts that are edited together in a cycle.
+            same_seed: Give all cycles the seed of the series, instead of one more for each.
+            numbers: The cycles to run, from 0 on; all that have not ended yet if not given.
+
+        Raises:
+            ConfigError: If the facts make no cycles, or the folder holds another series.
+        """
+        assert self._plan is not None
+        assert self._make_trainer is not None
+        folder = self._plan.folder
+        try:
+            series = Series(model, datamodule, folder, self._make_trainer, facts_per_cycle, same_seed)
+            for callback in self._listed:
+                if isinstance(callback, SaveConfigCallback):
+                    callback.save_config(self, model, "fit")
+            run_cycles(series, self._one(RunCheckpoint), numbers)
+        except ConfigError:
+            if self._plan.taken and not any(folder.glob("cycle_*/retention.parquet")):
+                shutil.rmtree(folder, ignore_errors=True)
+                discard_if_unused(folder)
+            raise

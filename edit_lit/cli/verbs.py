@@ -11,6 +11,8 @@ from edit_lit.deltas import Delta
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.report import report_comparison, report_run
 from edit_lit.reports.run import find_runs
+from edit_lit.reports.series import Series, find_series
+from edit_lit.reports.series_table import report_series, series_header
 from edit_lit.reports.table import COMPARISON_HEADER
 from edit_lit.reports.terminal import print_run, print_table
 from edit_lit.utilities.errors import ConfigError
@@ -26,7 +28,12 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
         rule: The success rule of the figures.
         output: Where the comparison goes; ``report/`` in the first named folder if not given.
     """
-    found = find_runs([Path(path) for path in runs])
+    series = find_series([Path(path) for path in runs])
+    if series:
+        report_all_series(series, output)
+    found = find_runs([Path(path) for path in runs], apart=series)
+    if series and not found.runs and not found.left_out:
+        return
     for run in found.runs:
         log.info("written: %s", report_run(run, Rule(rule)))
     if len(found.runs) == 1:
@@ -38,6 +45,21 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
     rows, notes = report_comparison(found.runs, folder, Rule(rule), found.left_out)
     log.info("written: %s", folder)
     print_table("Which edits survived?", COMPARISON_HEADER, rows, notes)
+
+
+def report_all_series(folders: Sequence[Path], output: str | None) -> list[Series]:
+    """Write the pooled table of series of cycles, and print it.
+
+    Args:
+        folders: Their folders.
+        output: Where the table goes; ``report/`` in the first folder if not given.
+    """
+    series = [Series.read(folder) for folder in folders]
+    target = Path(output) if output is not None else folders[0] / "report"
+    rows, notes = report_series(series, target)
+    log.info("written: %s", target)
+    print_table("What did fine-tuning leave of the edits of each cycle?", series_header(series), rows, notes)
+    return series
 
 
 def merge(deltas: Sequence[str], output: str) -> None:

@@ -25,13 +25,18 @@ def swapped(values: Mapping[nn.Parameter, Tensor]) -> Iterator[None]:
     """
     own = {parameter: on_cpu(parameter) for parameter in values}
     try:
-        _copy(values)
+        write_values(values)
         yield
     finally:
-        _copy(own)
+        write_values(own)
 
 
 @torch.no_grad()
-def _copy(values: Mapping[nn.Parameter, Tensor]) -> None:
+def write_values(values: Mapping[nn.Parameter, Tensor]) -> None:
+    """Give parameters other values, in place.
+
+    Args:
+        values: The values, on any device.
+    """
     for parameter, value in values.items():
         parameter.copy_(value)

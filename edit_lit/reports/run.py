@@ -147,18 +147,24 @@ class FoundRuns:
     left_out: Sequence[str] = ()
 
 
-def find_runs(paths: Sequence[Path]) -> FoundRuns:
+def find_runs(paths: Sequence[Path], apart: Sequence[Path] = ()) -> FoundRuns:
     """All runs in the given folders and below them.
 
+    Args:
+        paths: The folders.
+        apart: Folders that are left out with all below them, such as series of cycles.
+
     Raises:
-        ConfigError: If there is none that can be read.
+        ConfigError: If there is none that can be read, unless something stands apart.
     """
     folders: list[Path] = []
     left_out: list[str] = []
     for path in paths:
         found = {file.parent for name in (FOLDER, FILE) for file in path.rglob(name)}
+        known = bool(found)
+        found = {folder for folder in found if not any(folder.is_relative_to(other) for other in apart)}
         folders += sorted(found - set(folders))
-        if not found:
+        if not known:
             left_out.append(f"{path} holds no run.")
     runs = []
     for folder in folders:
@@ -166,6 +172,8 @@ def find_runs(paths: Sequence[Path]) -> FoundRuns:
             runs.append(Run.read(folder))
         except ConfigError as error:
             left_out.append(str(error))
+    if apart and not runs:
+        return FoundRuns(runs, left_out)
     if not runs and len(left_out) == 1 and folders:
         raise ConfigError(left_out[0])
     if not runs:

@@ -144,8 +144,10 @@ class Series:
             trainer.fit(self.module, datamodule=self.data)
         except ConfigError as error:
             raise ConfigError(f"{cycle.name}: {error}") from error
-        self.module.reset()
-        L.seed_everything(self.seed, workers=True, verbose=False)
+        finally:
+            self.module.reset()
+            self.data.choose(None)
+            L.seed_everything(self.seed, workers=True, verbose=False)
         if model_fingerprint(self.module.language_model.model) != self._start:
             raise ConfigError(
                 f"behind {cycle.name} the model is not what it was before: something else than edit and tuning has "

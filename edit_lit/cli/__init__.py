@@ -1,4 +1,4 @@
-"""The command line: Lightning's ``fit`` and ``validate``, and ``edit``, ``report`` and ``merge`` beside them.
+"""The command line: Lightning's ``fit`` and ``validate``; ``edit``, ``cycles``, ``report`` and ``merge`` beside them.
 
 What a verb needs is imported when it runs, so that help and mistakes come at once.
 """

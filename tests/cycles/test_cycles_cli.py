@@ -7,7 +7,6 @@ import signal
 
 import pytest
 import tiny
-import yaml
 from tiny_run import write_run
 
 from callbacks import RunRecorder
@@ -90,10 +89,8 @@ def test_a_series_is_stopped_gone_on_with_and_reported(config, tmp_path, capsys,
     ("arguments", "message"),
     [
         (["--facts_per_cycle", "0"], "facts_per_cycle is 0"),
-        (["--facts_per_cycle", "3"], "make no whole cycles"),
         (["--numbers", "[7]"], "numbers holds 7, but there are 4 cycles"),
         (["--data.edits", "null"], "cycles edit the facts of data.edits, of which there are none"),
-        (["--seed_everything", "false"], "cycles need a seed"),
         (["--edit.editor.layers", "[1, 9]"], "names layer 9"),
     ],
 )
@@ -104,16 +101,7 @@ def test_a_mistake_ends_in_one_line_and_leaves_no_folder(config, tmp_path, argum
     assert not list((tmp_path / "runs").glob("tiny/*"))
 
 
-def test_a_control_is_fitted_from_the_command_line_and_named(config, tmp_path, capsys):
+def test_a_control_without_an_editor_is_told_the_remedy(config):
     tuning = ["--model.tuning", "FullTuning", "--model.tuning.layers", "edited"]
     with pytest.raises(SystemExit, match="edit.editor and set edit.apply to false"):
         main(["fit", "--config", config, *tuning, "--edit.editor", "null"])
-    main(["fit", "--config", config, *tuning, "--edit.apply", "false", "--trainer.max_steps", "2"])
-    folder = tmp_path / "runs" / "tiny" / "version_0"
-    assert not (folder / "edits").exists()
-    assert json.loads((folder / "run.json").read_text())["segments"][0]["control"] == {
-        "editor": "MEMIT",
-        "layers": [1, 2],
-    }
-    assert yaml.safe_load((folder / "config.yaml").read_text())["edit"]["apply"] is False
-    assert "a control: nothing was edited" in capsys.readouterr().out

@@ -13,6 +13,7 @@ from edit_lit.cli.csv_log import MetricsTable
 from edit_lit.cycles import Series
 from edit_lit.language_model.fingerprint import model_fingerprint
 from edit_lit.measures.outcome_files import FOLDER, read_probes
+from edit_lit.measures.outcomes import Pool
 from edit_lit.reports import series as read_back
 from edit_lit.reports.run_record import RunRecord, State
 from edit_lit.reports.series_table import report_series, series_notes, series_table
@@ -33,12 +34,14 @@ def _seeded(monkeypatch):
     monkeypatch.setenv("PL_GLOBAL_SEED", "5")
 
 
-@pytest.fixture
-def trainers(tmp_path, corpus):
+@pytest.fixture(scope="module")
+def trainers(tmp_path_factory):
     """Makes Trainers, with an edit for each of them unless told otherwise."""
+    place = tmp_path_factory.mktemp("shared")
+    (place / "corpus.txt").write_text("\n".join(tiny.TEXT))
 
     def make(folder, more=(), edit=True, **options):
-        editor = tiny.memit(corpus, str(tmp_path / "moments"))
+        editor = tiny.memit(str(place / "corpus.txt"), str(place))
         callbacks = [
             KnowledgeEdit(editor, reuse=False, apply=edit),
             EditRetentionCallback(every_n_steps=2),
@@ -62,6 +65,16 @@ def series(folder, trainers, tuning="full", module=None, facts=3, size=1, same_s
     )
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, trainers):
+    """The folder of a series of three cycles that nothing happened to."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PL_GLOBAL_SEED", "5")
+        series(folder, trainers).run()
+    return folder
+
+
 def answers(folder):
     return read_probes(folder / FOLDER)
 
@@ -75,18 +88,32 @@ def assert_same(first, second):
 
 
 @pytest.mark.parametrize("tuning", TUNINGS)
-def test_each_cycle_is_the_run_that_a_fresh_model_gives(tmp_path, trainers, tuning):
-    whole = series(tmp_path / "whole", trainers, tuning, facts=2)
-    before = {name: weight.clone() for name, weight in whole.module.language_model.model.named_parameters()}
-    whole.run()
-    model = whole.module.language_model.model
+def test_behind_a_cycle_the_model_is_bit_for_bit_what_it_was(tmp_path, trainers, tuning):
+    made = series(tmp_path, trainers, tuning)
+    model = made.module.language_model.model
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    made.run([1])
+    assert made.module.language_model.model is model
     assert {name for name, _ in model.named_parameters()} == before.keys()
     assert all(torch.equal(weight, before[name]) for name, weight in model.named_parameters())
     assert all(weight.requires_grad for weight in model.parameters())
     assert not any(module.training for module in model.modules())
-    series(tmp_path / "alone", trainers, tuning, facts=2).run([1])
-    assert not (tmp_path / "alone" / "cycle_000").exists()
-    assert_same(answers(tmp_path / "alone" / "cycle_001"), answers(tmp_path / "whole" / "cycle_001"))
+
+
+def test_a_cycle_alone_is_that_of_the_whole_series(tmp_path, trainers, whole):
+    series(tmp_path, trainers).run([2])
+    assert not (tmp_path / "cycle_000").exists()
+    assert_same(answers(tmp_path / "cycle_002"), answers(whole / "cycle_002"))
+
+
+def test_what_is_chosen_by_the_run_s_seed_is_the_same_in_every_cycle(tmp_path, trainers):
+    made = series(tmp_path, trainers)
+    made.data.intrinsic.seed, made.data.intrinsic.limit = "run", 2
+    expected = made.data.intrinsic.load()
+    made.run([2])
+    assert made.data.intrinsic_requests == expected
+    seeds = RunRecord.read(tmp_path / "cycle_002").last.seeds
+    assert (seeds["seed_everything"], seeds["data.seed"], seeds["data.intrinsic.seed"]) == (7, 7, 5)
 
 
 @pytest.mark.parametrize(("tuning", "same_seed"), [("full", True), ("lora", False)])
@@ -134,8 +161,7 @@ class Stop(Callback):
             raise KeyboardInterrupt
 
 
-def test_finished_cycles_are_not_run_again_and_one_that_was_cut_off_is(tmp_path, trainers):
-    series(tmp_path / "whole", trainers).run()
+def test_finished_cycles_are_not_run_again_and_one_that_was_cut_off_is(tmp_path, trainers, whole):
     Stop.runs = 0
     # Lightning turns Ctrl-C into the end of the program.
     with pytest.raises((KeyboardInterrupt, SystemExit)):
@@ -153,7 +179,7 @@ def test_finished_cycles_are_not_run_again_and_one_that_was_cut_off_is(tmp_path,
     assert RunRecord.read(tmp_path / "cut").last.state is State.FINISHED
     for number in range(3):
         folder = f"cycle_{number:03d}"
-        assert_same(answers(tmp_path / "cut" / folder), answers(tmp_path / "whole" / folder))
+        assert_same(answers(tmp_path / "cut" / folder), answers(whole / folder))
 
 
 class Overflow(Callback):
@@ -165,11 +191,10 @@ class Overflow(Callback):
                 next(weight for weight in pl_module.parameters() if weight.requires_grad).fill_(torch.nan)
 
 
-def test_a_diverged_cycle_is_named_in_no_mean_and_spoils_none_behind_it(tmp_path, trainers):
-    series(tmp_path / "whole", trainers).run()
-    series(tmp_path / "odd", trainers, more=[Overflow]).run()
-    assert_same(answers(tmp_path / "odd" / "cycle_002"), answers(tmp_path / "whole" / "cycle_002"))
-    found = read_back.Series.read(tmp_path / "odd")
+def test_a_diverged_cycle_is_named_in_no_mean_and_spoils_none_behind_it(tmp_path, trainers, whole):
+    series(tmp_path, trainers, more=[Overflow]).run()
+    assert_same(answers(tmp_path / "cycle_002"), answers(whole / "cycle_002"))
+    found = read_back.Series.read(tmp_path)
     assert [result.counts for result in found.results] == [True, False, True]
     assert series_notes(found)[0] == "in no mean: diverged: cycle 1 (New Delhi: south → east)"
     assert dict(row[:2] for row in series_table([found]))["cycles in the means"] == "2 of 3"
@@ -180,14 +205,14 @@ def test_a_loss_ends_each_cycle_by_itself(tmp_path, trainers):
         return EarlyStopping("downstream/val_loss", stopping_threshold=100.0, patience=1000)
 
     options = {"val_check_interval": 1, "check_val_every_n_epoch": None, "num_sanity_val_steps": -1}
-    series(tmp_path, trainers, more=[stop], **options).run()
+    series(tmp_path, trainers, more=[stop], facts=2, **options).run()
     found = read_back.Series.read(tmp_path)
-    assert [(result.steps, result.came_to_its_score) for result in found.results] == [(1, True)] * 3
-    assert "3 of 3 cycles were at the score to stop at before their first step" in " ".join(series_notes(found))
+    assert [(result.steps, result.came_to_its_score) for result in found.results] == [(1, True)] * 2
+    assert "2 of 2 cycles were at the score to stop at before their first step" in " ".join(series_notes(found))
 
 
 def test_a_control_has_cycles_too(tmp_path, trainers):
-    series(tmp_path, trainers, edit=False).run()
+    series(tmp_path, trainers, edit=False, facts=1).run()
     found = read_back.Series.read(tmp_path)
     assert found.is_control
     rows, notes = report_series([found], tmp_path)
@@ -196,9 +221,11 @@ def test_a_control_has_cycles_too(tmp_path, trainers):
 
 
 def test_facts_share_cycles_in_groups(tmp_path, trainers):
-    series(tmp_path, trainers, facts=4, size=2).run()
+    series(tmp_path, trainers, facts=4, size=2).run([1])
     found = read_back.Series.read(tmp_path)
     assert [list(result.cycle.ids) for result in found.results] == [["0", "1"], ["2", "3"]]
+    edited = answers(tmp_path / "cycle_001")[Pool.EDITED][0]
+    assert edited.request.unique().tolist() == [0, 1]
     report_series([found], tmp_path)
     with (tmp_path / "report" / "cycles.csv").open() as file:
         assert [row["ids"] for row in csv.DictReader(file)] == ["0; 1", "2; 3"]
@@ -217,13 +244,12 @@ def test_what_makes_no_series_is_refused(tmp_path, trainers, options, message):
         series(tmp_path, trainers, **options)
 
 
-def test_another_series_is_not_gone_on_with(tmp_path, trainers, monkeypatch):
-    series(tmp_path, trainers).run([0])
+def test_another_series_is_not_gone_on_with(tmp_path, trainers, whole, monkeypatch):
     for options in ({"facts": 2}, {"same_seed": True}):
         with pytest.raises(ConfigError, match="has other facts, other seeds"):
-            series(tmp_path, trainers, **options)
+            series(whole, trainers, **options)
     with pytest.raises(ConfigError, match="numbers holds 3, but there are 3 cycles"):
-        series(tmp_path, trainers).run([3])
+        series(whole, trainers).run([3])
     monkeypatch.delenv("PL_GLOBAL_SEED")
     with pytest.raises(ConfigError, match="cycles need a seed"):
         series(tmp_path, trainers)

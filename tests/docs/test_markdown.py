@@ -42,11 +42,12 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 WITH_PYTHON = [path for path in DOCUMENTS if blocks(path, "python")]
+_COMMAND = r"^(?:\w+=\S+ )?python -m edit_lit (?:fit|validate|cycles) ((?:.*\\\n)*.*)"
 COMMANDS = {
     " ".join(command.replace("\\\n", " ").split())
     for document in DOCUMENTS
     for block in blocks(document, "(?:bash)?")
-    for command in re.findall(r"^(?:\w+=\S+ )?python -m edit_lit (?:fit|validate) ((?:.*\\\n)*.*)", block, re.MULTILINE)
+    for command in re.findall(_COMMAND, block, re.MULTILINE)
 }
 YAML = [(path, block) for path in DOCUMENTS for block in blocks(path, "yaml")]
 

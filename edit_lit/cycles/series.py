@@ -90,7 +90,7 @@ class Series:
         segments = [*_earlier(self.folder), self._segment()]
         self._note(segments)
         try:
-            self._run_all(chosen)
+            self._run_all(chosen, segments)
         except BaseException as error:
             stopped = isinstance(error, (KeyboardInterrupt, SystemExit))
             text = f"{type(error).__name__}: {error}".strip(": ").split("\n")[0]
@@ -109,7 +109,7 @@ class Series:
                 raise ConfigError(f"numbers holds {number}, but there are {len(cycles)} cycles, from 0 on.")
         return [cycles[number] for number in sorted(set(numbers))]
 
-    def _run_all(self, chosen: Sequence[Cycle]) -> None:
+    def _run_all(self, chosen: Sequence[Cycle], segments: list[Segment]) -> None:
         waiting = [cycle for cycle in chosen if not self._result(cycle).ended]
         if len(waiting) < len(chosen):
             log.info(
@@ -118,6 +118,7 @@ class Series:
         started = time.monotonic()
         for done, cycle in enumerate(waiting, start=1):
             self._run_one(cycle)
+            self._note(segments)
             left = (time.monotonic() - started) / done * (len(waiting) - done)
             about = f"; about {time_text(left)} left" if done < len(waiting) else ""
             log.info("%d of %d: %s%s", done, len(waiting), self._result(cycle).text, about)

@@ -37,7 +37,7 @@ def series_table(series: Sequence[Series]) -> list[Row]:
         ("facts edited in a cycle", lambda one: str(len(one.results[0].cycle.facts))),
         ("steps, median [least, most]", _steps),
         ("came to the score to stop at", _stops),
-        ("downstream loss at the end", lambda one: _mean(_last_losses(one), "{:.3f}".format)),
+        ("downstream loss, last measured", lambda one: _mean(_last_losses(one), "{:.3f}".format)),
     ]
     named += [(f"{name} (exact)", _scores(name)) for name in (*SCORE_NAMES.values(),)]
     for rule in _RULES:

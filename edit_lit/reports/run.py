@@ -15,6 +15,7 @@ from edit_lit.measures.outcomes import Kind, Outcomes, Pool
 from edit_lit.measures.scores import Rule, TransitionCounts, diverged_step, transition_counts
 from edit_lit.reports.metrics_file import Series, read_downstream
 from edit_lit.reports.run_record import FILE, RunRecord, Segment
+from edit_lit.reports.series_record import FILE as SERIES
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.run_files import DELTA, METRICS
 
@@ -44,8 +45,11 @@ class Run:
         """Read a run's folder.
 
         Raises:
-            ConfigError: If it holds no probe from after the edit, or a file of it is damaged. The message names it.
+            ConfigError: If it holds no probe from after the edit, a series of cycles, or a file that is damaged. The
+                message names it.
         """
+        if (folder / SERIES).exists():
+            raise ConfigError(f"{folder} is a series of cycles and no run. Name the folder of a cycle, or report it.")
         record = RunRecord.read(folder)
         if record is not None and not (folder / FOLDER).exists():
             raise ConfigError(f"{folder} is {record.last.state} and was never probed, so there is nothing to report.")

@@ -15,11 +15,12 @@ from edit_lit.measures.mean_interval import mean_interval
 from edit_lit.measures.outcome_files import FOLDER, write_probe
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
-from edit_lit.reports.run import find_runs
+from edit_lit.reports.run import Run, find_runs
 from edit_lit.reports.run_record import RunRecord, State
 from edit_lit.reports.series import Series
 from edit_lit.reports.series_record import Cycle, SeriesRecord
 from edit_lit.reports.series_table import report_series, series_notes, series_table
+from edit_lit.utilities.errors import ConfigError
 
 STOP = {"monitor": "downstream/val_loss", "mode": "min", "threshold": 3.0}
 
@@ -106,6 +107,8 @@ def test_the_report_takes_a_series_for_one_result_and_not_for_twelve_runs(writte
     assert "What did fine-tuning leave" in shown
     assert "Which edits survived?" not in shown
     assert find_runs([folder], apart=[folder]).runs == []
+    with pytest.raises(ConfigError, match="is a series of cycles and no run"):
+        Run.read(folder)
     # One cycle by itself is a run like others.
     main(["report", str(folder / "cycle_000")])
     assert "Did the edits survive?" in capsys.readouterr().out

@@ -178,7 +178,8 @@ class EditCLI(LightningCLI):
         # Each Trainer of a series gets the parts as they were when nothing had used them.
         options = copy.deepcopy(config.trainer) if self.subcommand == "cycles" else config.trainer
         named, keeps = options.logger, options.enable_checkpointing
-        kwargs.setdefault("logger", _loggers(named, folder, config.tensorboard) if folder is not None else named or False)
+        loggers = named or False if folder is None else _loggers(named, folder, config.tensorboard)
+        kwargs.setdefault("logger", loggers)
         kwargs["callbacks"] = _with_progress(options, copy.copy(config.progress))
         if keeps in (None, True) and not _lists_checkpoints(options.callbacks):
             # Lightning would add one of its own.

@@ -56,7 +56,7 @@ class Addresses:
             16 hexadecimal digits; none if the trial edits nothing.
         """
         edit = options.get("edit") or {}
-        if not edit.get("editor"):
+        if not _edits(options):
             return None
         parts = [edit, _of(options, "model", "language_model"), _of(options, "data", "edits")]
         # What names no seed of its own follows the run's one seed.
@@ -66,7 +66,7 @@ class Addresses:
 
     def statistics(self, options: Mapping[str, Any]) -> str | None:
         """The address of the corpus statistics that a trial's edit needs, which edits share; none without any."""
-        measured = _of(options, "edit", "editor", "init_args", "key_covariance")
+        measured = _of(options, "edit", "editor", "init_args", "key_covariance") if _edits(options) else None
         return self._address([measured, _of(options, "model", "language_model")]) if measured else None
 
     def _address(self, value: Any) -> str:
@@ -97,6 +97,11 @@ def code_version() -> str:
             if path.is_file() and path.suffix != ".pyc":
                 digest.update(f"{path.relative_to(_CODE)} {_file_hash(path)}\n".encode())
     return digest.hexdigest()
+
+
+def _edits(options: Mapping[str, Any]) -> bool:
+    """Whether a trial makes an edit; a control may name an editor, too."""
+    return bool(_of(options, "edit", "editor")) and _of(options, "edit", "apply") is not False
 
 
 def _of(options: Any, *keys: str) -> Any:

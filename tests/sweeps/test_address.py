@@ -72,6 +72,9 @@ def test_an_edit_without_a_seed_of_its_own_follows_the_runs(addresses):
 def test_without_an_edit_there_is_none_to_share(addresses):
     control = changed("edit", "editor", to=None)
     assert addresses.edit(control) is None
+    named = changed("edit", "apply", to=False)
+    assert (addresses.edit(named), addresses.statistics(named)) == (None, None)
+    assert addresses.trial(named) != addresses.trial(OPTIONS)
     assert addresses.statistics(control) is None
 
 

@@ -19,7 +19,7 @@ from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model.fingerprint import model_fingerprint
 from edit_lit.reports.environment import commit, versions
 from edit_lit.reports.run_record import RunRecord, Segment, State
-from edit_lit.reports.series import CycleResult
+from edit_lit.reports.series import ENDED, CycleResult
 from edit_lit.reports.series_record import Cycle, SeriesRecord
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.progress import time_text
@@ -74,6 +74,7 @@ class Series:
                 "with its own config, or start a new series."
             )
         self._start: str | None = None
+        self._ended = 0
 
     def run(self, numbers: Sequence[int] | None = None) -> None:
         """Run the cycles that have not ended yet.
@@ -87,6 +88,7 @@ class Series:
         """
         chosen = self._chosen(numbers)
         self.record.write(self.folder)
+        self._ended = sum(map(self._has_ended, self.record.cycles))
         segments = [*_earlier(self.folder), self._segment()]
         self._note(segments)
         try:
@@ -96,7 +98,7 @@ class Series:
             text = f"{type(error).__name__}: {error}".strip(": ").split("\n")[0]
             self._note(segments, State.INTERRUPTED if stopped else State.FAILED, text)
             raise
-        missing = len(self.record.cycles) - self._ended()
+        missing = len(self.record.cycles) - self._ended
         short = f"{missing} of {len(self.record.cycles)} cycles are left to run"
         self._note(segments, State.INTERRUPTED if missing else State.FINISHED, short if missing else None)
 
@@ -110,7 +112,7 @@ class Series:
         return [cycles[number] for number in sorted(set(numbers))]
 
     def _run_all(self, chosen: Sequence[Cycle], segments: list[Segment]) -> None:
-        waiting = [cycle for cycle in chosen if not self._result(cycle).ended]
+        waiting = [cycle for cycle in chosen if not self._has_ended(cycle)]
         if len(waiting) < len(chosen):
             log.info(
                 "%d of %d cycles have ended already and are not run again", len(chosen) - len(waiting), len(chosen)
@@ -118,10 +120,11 @@ class Series:
         started = time.monotonic()
         for done, cycle in enumerate(waiting, start=1):
             self._run_one(cycle)
+            self._ended += 1
             self._note(segments)
             left = (time.monotonic() - started) / done * (len(waiting) - done)
             about = f"; about {time_text(left)} left" if done < len(waiting) else ""
-            log.info("%d of %d: %s%s", done, len(waiting), self._result(cycle).text, about)
+            log.info("%d of %d: %s%s", done, len(waiting), CycleResult.read(self.folder, cycle).text, about)
 
     def _run_one(self, cycle: Cycle) -> None:
         """Edit, fine-tune, ask, and go back."""
@@ -155,11 +158,9 @@ class Series:
                 "changed its weights, such as a callback. Run such cycles one by one with fit."
             )
 
-    def _result(self, cycle: Cycle) -> CycleResult:
-        return CycleResult.read(self.folder, cycle)
-
-    def _ended(self) -> int:
-        return sum(self._result(cycle).ended for cycle in self.record.cycles)
+    def _has_ended(self, cycle: Cycle) -> bool:
+        record = RunRecord.read(self.folder / cycle.folder)
+        return record is not None and record.last.state in ENDED
 
     def _segment(self) -> Segment:
         return Segment(
@@ -169,14 +170,14 @@ class Series:
             commit=commit(),
             seeds={"seed_everything": self.seed},
             hashes={"edits": self.record.edits},
-            start_step=self._ended(),
+            start_step=self._ended,
             steps_planned=len(self.record.cycles),
         )
 
     def _note(self, segments: list[Segment], state: State = State.RUNNING, error: str | None = None) -> None:
         """Write the record of the series, whose steps are cycles."""
         ended = None if state is State.RUNNING else _now()
-        last = replace(segments[-1], step=self._ended(), state=state, error=error, ended=ended)
+        last = replace(segments[-1], step=self._ended, state=state, error=error, ended=ended)
         RunRecord([*segments[:-1], last]).write(self.folder)
 
 

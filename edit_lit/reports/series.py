@@ -20,6 +20,9 @@ from edit_lit.reports.series_record import FILE, Cycle, SeriesRecord
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.run_files import DELTA, METRICS
 
+ENDED = (State.FINISHED, State.DIVERGED)
+"""How a cycle ends that is not run again."""
+
 
 @dataclass(frozen=True)
 class CycleResult:
@@ -53,7 +56,7 @@ class CycleResult:
     def ended(self) -> bool:
         """Whether there is nothing left to do: it finished or diverged."""
         segment = self.run.segment if self.run is not None else None
-        return segment is not None and segment.state in (State.FINISHED, State.DIVERGED)
+        return segment is not None and segment.state in ENDED
 
     @property
     def diverged(self) -> bool:

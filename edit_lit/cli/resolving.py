@@ -11,7 +11,7 @@ from jsonargparse import Namespace
 from lightning.pytorch.cli import ArgsType, LightningArgumentParser
 
 from edit_lit.cli.lightning_cli import NOT_OF_THE_RUN, EditCLI
-from edit_lit.cli.options import check_options, in_one_line
+from edit_lit.cli.options import HANDED, check_options, in_one_line
 from edit_lit.cli.parser import EditArgumentParser
 from edit_lit.cli.trainer import EditTrainer
 from edit_lit.data_module import EditDataModule
@@ -20,9 +20,14 @@ from edit_lit.utilities.files import write_atomically
 
 
 class OptionReader(EditCLI):
-    """Reads options as ``fit`` does, and builds nothing."""
+    """Reads options as a verb does, and builds nothing.
 
-    def __init__(self) -> None:
+    Args:
+        verb: ``fit`` or ``cycles``.
+    """
+
+    def __init__(self, verb: str = "fit") -> None:
+        self._reads = verb
         super().__init__(
             FineTuner,
             EditDataModule,
@@ -35,6 +40,12 @@ class OptionReader(EditCLI):
             load_from_checkpoint_support=False,
             save_config_callback=None,
         )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add the verb's own options, too."""
+        super().add_arguments_to_parser(parser)
+        if self._reads == "cycles":
+            parser.add_method_arguments(EditTrainer, "cycles", skip=set(HANDED["cycles"]))
 
     def parse_arguments(self, parser: LightningArgumentParser, args: ArgsType) -> None:
         """Nothing: options are read later, those of one trial after the other."""
@@ -57,7 +68,7 @@ class OptionReader(EditCLI):
         """
         with in_one_line(None, self.parser):
             options = self.parser.parse_args([word for part in parts for word in _words(part)])
-        check_options(options, "fit")
+        check_options(options, self._reads)
         return options
 
     def write(self, options: Namespace, path: Path) -> None:

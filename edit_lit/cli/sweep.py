@@ -72,7 +72,7 @@ def sweep(config: str, output: str | None, address: str | None, dry_run: bool) -
     file = SweepFile.read(Path(config))
     folder = SweepFolder(Path(output) if output is not None else Path("runs", "sweeps", file.name))
     _check_folder(folder, file)
-    reader = OptionReader()
+    reader = OptionReader(file.verb)
     planned = _plan(file, expand(file), reader, folder)
     if dry_run:
         _print_plan(planned, folder)
@@ -135,7 +135,9 @@ def _plan(file: SweepFile, expansion: Expansion, reader: OptionReader, folder: S
         seen[address] = trial
         options["name"] = f"trials/{address}"
         options["trainer.default_root_dir"] = str(folder.path.absolute())
-        trials.append(PlannedTrial(address, trial.labels, addresses.edit(plain), addresses.statistics(plain)))
+        # A series makes its edits one by one.
+        needs = () if file.verb == "cycles" else (addresses.edit(plain), addresses.statistics(plain))
+        trials.append(PlannedTrial(address, trial.labels, *needs))
         resolved.append(options)
     return Planned(file, expansion, trials, resolved)
 
@@ -143,7 +145,7 @@ def _plan(file: SweepFile, expansion: Expansion, reader: OptionReader, folder: S
 def _carry_out(planned: Planned, folder: SweepFolder, address: str | None) -> dict[str, Status]:
     resources = planned.file.resources
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
-    nodes = plan_jobs(folder, planned.trials, resources.threads, environment)
+    nodes = plan_jobs(folder, planned.trials, resources.threads, environment, planned.file.verb)
     board = Board(folder, planned.trials, edits=[node.job for node in nodes.values() if node.job.makes is not None])
     if not nodes:
         return board.statuses()

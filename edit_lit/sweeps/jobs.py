@@ -37,6 +37,7 @@ class Job:
     Args:
         folder: Where its status and its output are kept; absolute.
         command: The verb and its options.
+        resume: The verb and its options, before the folder of the run, if an earlier attempt has left one.
         directory: The directory from which its paths lead.
         threads: How many threads it may use.
         environment: What it finds in its environment besides the worker's.
@@ -48,6 +49,7 @@ class Job:
     directory: Path
     threads: int = 1
     environment: Mapping[str, str] = field(default_factory=dict)
+    resume: Sequence[str] = ()
     makes: Path | None = None
 
     def status(self, driven: bool = True) -> Status:
@@ -92,7 +94,9 @@ def carry_out(job: Job) -> None:
 
 def _run(job: Job, attempt: int) -> int:
     threads = {name: str(job.threads) for name in _THREADS}
-    command = [sys.executable, "-m", "edit_lit.cli.child", str(os.getpid()), *job.command]
+    run = newest_run(job.folder) if job.resume else None
+    words = job.command if run is None else [*job.resume, str(run)]
+    command = [sys.executable, "-m", "edit_lit.cli.child", str(os.getpid()), *words]
     with (job.folder / OUTPUT).open("ab") as output:
         output.write(f"--- attempt {attempt}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n".encode())
         output.flush()

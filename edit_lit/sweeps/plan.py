@@ -30,7 +30,11 @@ class Node:
 
 
 def plan_jobs(
-    folder: SweepFolder, trials: Sequence[PlannedTrial], threads: int, environment: Mapping[str, str]
+    folder: SweepFolder,
+    trials: Sequence[PlannedTrial],
+    threads: int = 1,
+    environment: Mapping[str, str] | None = None,
+    verb: str = "fit",
 ) -> dict[str, Node]:
     """The jobs that are left of a sweep, by key, each behind those that come before it.
 
@@ -42,11 +46,12 @@ def plan_jobs(
         trials: All trials; those that are done have no job.
         threads: How many threads a job may use.
         environment: What jobs find in their environment besides the worker's.
+        verb: What trials are: ``fit`` or ``cycles``.
     """
     directory = Path.cwd()
 
-    def job(place: Path, command: Sequence[str], makes: Path | None = None) -> Job:
-        return Job(place.absolute(), command, directory, threads, environment, makes)
+    def job(place: Path, command: Sequence[str], resume: Sequence[str] = (), makes: Path | None = None) -> Job:
+        return Job(place.absolute(), command, directory, threads, environment or {}, resume, makes)
 
     left = [trial for trial in trials if not job(folder.trial(trial.address), ()).status().stage.is_done]
     edits = {trial.edit: trial for trial in reversed(left) if trial.edit is not None}
@@ -63,14 +68,14 @@ def plan_jobs(
         place = folder.edit(address)
         makes = (place / DELTA_OF_EDIT).absolute()
         config = str((folder.trial(trial.address) / CONFIG_OF_TRIAL).absolute())
-        made = job(place, ["edit", "--config", config, "--output", str(makes)], makes)
+        made = job(place, ["edit", "--config", config, "--output", str(makes)], makes=makes)
         nodes[address] = Node(made, behind=first_of.get(trial.statistics or ""))
         if goes_first and trial.statistics is not None:
             first_of[trial.statistics] = address
     for trial in left:
         config = str((folder.trial(trial.address) / CONFIG_OF_TRIAL).absolute())
-        fit = job(folder.trial(trial.address), ["fit", "--config", config, "--ckpt_path", "last"])
+        run = job(folder.trial(trial.address), [verb, "--config", config], [verb, "--resume"])
         own_edit = trial.edit is not None and trial.edit not in nodes
         behind = first_of.get(trial.statistics or "") if own_edit else None
-        nodes[trial.address] = Node(fit, needs=trial.edit if trial.edit in nodes else None, behind=behind)
+        nodes[trial.address] = Node(run, needs=trial.edit if trial.edit in nodes else None, behind=behind)
     return nodes

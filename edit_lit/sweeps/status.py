@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edit_lit.reports.run_record import RunRecord, State
+from edit_lit.reports.series_record import FILE as SERIES
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.files import write_atomically
 from edit_lit.utilities.log_files import whole_rows
@@ -88,7 +89,7 @@ def trial_status(folder: Path, driven: bool) -> Status:
 
 
 def progress_of(folder: Path) -> tuple[int, int | None]:
-    """The last step that a trial's run has logged, and its last one if that is known."""
+    """The last step that a trial's run has logged, and its last one if that is known; of a series, cycles."""
     run = newest_run(folder)
     if run is None:
         return 0, None
@@ -98,7 +99,9 @@ def progress_of(folder: Path) -> tuple[int, int | None]:
         record = RunRecord.read(run)
     except ConfigError:
         record = None
-    return int(steps[0]) if steps else 0, record.last.steps_planned if record is not None else None
+    if record is None:
+        return int(steps[0]) if steps else 0, None
+    return int(steps[0]) if steps else record.last.step, record.last.steps_planned
 
 
 def _stage_of_run(run: Path | None) -> Stage | None:
@@ -112,7 +115,9 @@ def _stage_of_run(run: Path | None) -> Stage | None:
     if record is not None and record.last.state is State.DIVERGED:
         return Stage.DIVERGED
     finished = record is not None and record.last.state is State.FINISHED
-    return Stage.FINISHED if finished and (run / FINISHED).exists() else None
+    # Behind a run's record comes its report; a series writes its own last of all.
+    whole = (run / FINISHED).exists() or (run / SERIES).exists()
+    return Stage.FINISHED if finished and whole else None
 
 
 def count_stages(statuses: Mapping[str, Status]) -> dict[Stage, int]:

@@ -11,7 +11,8 @@ from edit_lit.sweeps.axes import Axis, Block, Part, blocks_of, parts_of
 from edit_lit.utilities.config_files import check_config_file
 from edit_lit.utilities.errors import ConfigError
 
-_KEYS = ("name", "base", "axes", "adjust", "exclude", "replicates", "resources", "retries")
+_VERBS = ("fit", "cycles")
+_KEYS = ("name", "verb", "base", "axes", "adjust", "exclude", "replicates", "resources", "retries")
 
 Where = Mapping[str, Sequence[str]]
 """Labels by axis."""
@@ -88,6 +89,7 @@ class SweepFile:
         replicates: The axes that repeat a measurement, such as seeds; the others make the arms.
         resources: What each trial occupies.
         retries: How often a trial that failed is tried again.
+        verb: What each trial is: ``fit``, or ``cycles`` for a series of single edits.
     """
 
     name: str
@@ -98,6 +100,7 @@ class SweepFile:
     replicates: Sequence[str] = ()
     resources: Resources = field(default_factory=Resources)
     retries: int = 1
+    verb: str = "fit"
 
     @classmethod
     def read(cls, path: Path) -> SweepFile:
@@ -115,6 +118,9 @@ class SweepFile:
         retries = content.get("retries", 1)
         if isinstance(retries, bool) or not isinstance(retries, int) or retries < 0:
             raise ConfigError(f"retries is {retries!r}. Give how often a failed trial is tried again, such as 1.")
+        verb = content.get("verb", "fit")
+        if verb not in _VERBS:
+            raise ConfigError(f"verb is {verb!r}. A trial is one of {', '.join(_VERBS)}.")
         return cls(
             _name(content.get("name", path.stem)),
             parts_of(content["base"], path.parent, "base"),
@@ -124,6 +130,7 @@ class SweepFile:
             _replicates(content.get("replicates"), axes),
             _resources(content.get("resources") or {}),
             retries,
+            verb,
         )
 
     @property

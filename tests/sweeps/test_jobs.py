@@ -39,6 +39,17 @@ def test_a_job_that_leaves_nothing_behind_has_failed(tmp_path):
     assert Status.read(tmp_path / "job").attempts == 2
 
 
+def test_a_run_that_an_earlier_attempt_has_left_is_gone_on_with(tmp_path):
+    resuming = job(tmp_path, "fitt", resume=["--version"])
+    with pytest.raises(JobRefusedError, match="'fitt' is no verb"):
+        carry_out(resuming)
+    run = tmp_path / "job" / "version_0"
+    run.mkdir()
+    (run / "config.yaml").touch()
+    with pytest.raises(JobFailedError, match=r"edit_lit \d"):
+        carry_out(resuming)
+
+
 def test_the_last_line_is_that_of_the_last_attempt(tmp_path):
     log = tmp_path / "output.log"
     assert last_line(tmp_path) == ""

@@ -65,6 +65,13 @@ def test_each_job_comes_behind_those_that_it_needs(tmp_path):
         seen.add(key)
 
 
+def test_a_trial_is_what_the_sweep_says_and_is_gone_on_with_as_that(tmp_path):
+    for verb in ("fit", "cycles"):
+        (node,) = plan_jobs(SweepFolder(tmp_path), [PlannedTrial("a", {})], verb=verb).values()
+        assert node.job.command == [verb, "--config", str(tmp_path / "trials" / "a" / "trial.yaml")]
+        assert node.job.resume == [verb, "--resume"]
+
+
 def test_what_is_done_is_left_out(tmp_path):
     finish(tmp_path, "a")
     finish(tmp_path, "b", "diverged")

@@ -81,7 +81,7 @@ def test_a_trial_has_as_many_threads_as_processors():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ({"axis": []}, "has the key 'axis', which means nothing there. It knows name, base"),
+        ({"axis": []}, "has the key 'axis', which means nothing there. It knows name, verb, base"),
         ({"base": "nowhere.yaml"}, "base names nowhere.yaml, but there is no"),
         ({"base": 3}, "base has 3. Give a config file, or options by name"),
         ({"axes": []}, "axes is empty or no list"),
@@ -108,6 +108,7 @@ def test_a_trial_has_as_many_threads_as_processors():
         ({"resources": {"gpus": float("nan")}}, "resources.gpus is nan"),
         ({"resources": 2}, "resources is 2"),
         ({"retries": -1}, "retries is -1"),
+        ({"verb": "edit"}, "verb is 'edit'. A trial is one of fit, cycles"),
         ({"name": "../x"}, "name is '../x', which names no folder"),
     ],
 )

@@ -48,11 +48,27 @@ def test_the_first_studys_grid():
     assert len(trials_of("cheng2025_hotpot.yaml")) == 6
 
 
+def test_the_second_studys_grid():
+    trials = trials_of("wen2025.yaml")
+    # Two models; four editors and the control under six choices of layers, two of them with one and two paraphrases.
+    assert len(trials) == 2 * (5 * 6 + 2 * 2)
+
+
 @pytest.mark.parametrize("name", ["cheng2025.yaml", "cheng2025_hotpot.yaml"])
 def test_every_choice_is_read(name, reader):
     for trial in covering(trials_of(name)):
         options = reader.read(trial.parts)
         assert options.data.edits.init_args.limit == int(trial.labels["data.edits.limit"])
+
+
+def test_every_choice_of_the_second_study_is_read():
+    reader = OptionReader("cycles")
+    for trial in covering(trials_of("wen2025.yaml")):
+        options = reader.read(trial.parts)
+        assert options.facts_per_cycle == 1
+        assert options.edit.apply == (trial.labels["editor"] != "none")
+        assert options.model.tuning.init_args.layers == trial.labels["layers"]
+        assert trial_cost(options.as_dict()).training > 0
 
 
 def test_few_edits_serve_many_trials(reader):

@@ -28,8 +28,8 @@ PARAMETERS = {
     "meta-llama/Llama-2-7b-hf": 6.74e9,
     "meta-llama/Llama-3.1-8B-Instruct": 8.03e9,
 }
-EXAMPLES = {"data/commonsense_170k.json": 170_420, "data/hotpot_train_v1.1.json": 90_447}
-TOKENS = {"data/commonsense_170k.json": 120, "data/hotpot_train_v1.1.json": 40}
+EXAMPLES = {"data/commonsense_170k.json": 170_420, "data/hotpot_train_v1.1.json": 90_447, "data/text.txt": 60_000}
+TOKENS = {"data/commonsense_170k.json": 120, "data/hotpot_train_v1.1.json": 40, "data/text.txt": 50}
 """Assumed mean length of an example with its prompt."""
 CORPUS_TOKENS = 100_000 * 500
 """Assumed: 100,000 documents of Wikipedia for the second moments, cut to the model's positions."""
@@ -57,7 +57,7 @@ def trial_cost(options: Mapping[str, Any]) -> Cost:
 
     A forward pass takes two operations for each weight and token, a backward pass two for the inputs' gradients and two
     more for those of the weights that train. Full tuning keeps weights, gradients and two moments in float32; an
-    adapter's own are left out.
+    adapter's own are left out. A cycle that a loss ends earlier costs less than it counts here.
 
     Args:
         options: The trial's resolved options.
@@ -68,14 +68,19 @@ def trial_cost(options: Mapping[str, Any]) -> Cost:
     tokens = EXAMPLES[data] * TOKENS[data] * trainer["max_epochs"]
     steps = EXAMPLES[data] * trainer["max_epochs"] / options["data"]["batch_size"]
     probes = steps / options["retention"]["every_n_steps"] + 10
-    probed = options["data"]["edits"]["init_args"]["limit"] * PROMPTS * ROW_TOKENS
-    return Cost((6 if full else 4) * weights * tokens, 2 * weights * probed * probes, weights * (16 if full else 2))
+    facts = options["data"]["edits"]["init_args"]["limit"]
+    cycles = facts // options["facts_per_cycle"] if "facts_per_cycle" in options else 1
+    intrinsic = (options["data"]["intrinsic"] or {}).get("init_args", {}).get("size", 0)
+    probed = (facts + cycles * intrinsic) * PROMPTS * ROW_TOKENS
+    training = (6 if full else 4) * weights * tokens * cycles
+    return Cost(training, 2 * weights * probed * probes, weights * (16 if full else 2))
 
 
 def edit_cost(options: Mapping[str, Any]) -> float:
     """Operations of an edit: a forward and a backward pass for each step of the search for target values."""
     weights = PARAMETERS[options["model"]["language_model"]["init_args"]["path"]]
-    steps = options["edit"]["editor"]["init_args"]["target_values"]["steps"]
+    editor = options["edit"]["editor"]["init_args"]
+    steps = editor["target_values"]["steps"] if "target_values" in editor else editor["training"]["epochs"]
     return 4 * weights * options["data"]["edits"]["init_args"]["limit"] * ROWS * ROW_TOKENS * steps
 
 
@@ -115,9 +120,12 @@ def estimate(options: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def main(paths: Sequence[str]) -> None:
     """Print the estimate of sweep files together."""
-    reader = OptionReader()
-    trials = [trial for path in paths for trial in expand(SweepFile.read(Path(path))).trials]
-    print("\n".join(estimate([reader.read(trial.parts).as_dict() for trial in trials])))
+    options = []
+    for path in paths:
+        sweep = SweepFile.read(Path(path))
+        reader = OptionReader(sweep.verb)
+        options += [reader.read(trial.parts).as_dict() for trial in expand(sweep).trials]
+    print("\n".join(estimate(options)))
 
 
 if __name__ == "__main__":

@@ -158,6 +158,15 @@ def requests_hash(requests: Sequence[EditRequest]) -> str:
     return hashlib.sha256(json.dumps(read).encode()).hexdigest()
 
 
+def fact_hash(request: EditRequest) -> str:
+    """A name of the fact by its content, the same in every run that edits it or asks about it: 16 hexadecimal digits.
+
+    Facts with other paraphrases or neighbours, or of another position in their source, are the same fact.
+    """
+    fact = (request.subject, request.prompt, request.target_new, request.target_true)
+    return hashlib.sha256(json.dumps(fact).encode()).hexdigest()[:16]
+
+
 def last_mention(prompt: str, subject: str) -> int:
     """Where a prompt names a subject for the last time, which is where the model has read all there is about it.
 

@@ -7,15 +7,17 @@ Read the folder with any Parquet reader, for instance ``pandas.read_parquet("…
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from edit_lit.facts.request import EditRequest
+from edit_lit.facts.request import EditRequest, fact_hash
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
 from edit_lit.utilities.errors import ConfigError
@@ -24,6 +26,22 @@ from edit_lit.utilities.files import write_atomically
 FOLDER = "retention.parquet"
 _PAIRS = ("nll", "exact", "token", "first")
 _SIDES = ("answer", "alternative")
+_ANSWERS = ["pool", "request", "kind", "prompt", *(f"{name}_{side}" for name in _PAIRS for side in _SIDES)]
+
+
+@dataclass(frozen=True)
+class FactNames:
+    """What the facts of a pool are called, each in the place of its request.
+
+    Args:
+        fact: The fact's name by content, the same in all runs; see :func:`~edit_lit.facts.request.fact_hash`.
+        id: The request's own name.
+        subject: Its subject.
+    """
+
+    fact: Sequence[str]
+    id: Sequence[str]
+    subject: Sequence[str]
 
 
 def write_probe(
@@ -66,7 +84,7 @@ def read_probe(folder: Path, step: int) -> dict[Pool, Outcomes]:
     """
     path = _file(folder, step)
     try:
-        table = pq.read_table(path)
+        table = pq.read_table(path, columns=_ANSWERS)
         by_pool = {pool: table.filter(pa.compute.equal(table["pool"], str(pool))) for pool in Pool}
         return {pool: _outcomes(rows) for pool, rows in by_pool.items() if rows.num_rows}
     except FileNotFoundError:
@@ -74,6 +92,45 @@ def read_probe(folder: Path, step: int) -> dict[Pool, Outcomes]:
     except (pa.ArrowException, OSError, LookupError, TypeError, ValueError, RuntimeError) as error:
         remedy = "Delete it to go on without this probe." if step > 0 else "Run it again: retention is measured by it."
         raise ConfigError(f"{path} is no whole record of a probe ({type(error).__name__}). {remedy}") from error
+
+
+def read_names(folder: Path, pools: Collection[Pool]) -> dict[Pool, FactNames]:
+    """What the facts of some pools are called, each pool's by the first record that has it.
+
+    Raises:
+        ConfigError: If no record has a pool, or an earlier version wrote it, without the facts' names by content.
+    """
+    names: dict[Pool, FactNames] = {}
+    for _, path in sorted(_files(folder).items()):
+        missing = [pool for pool in pools if pool not in names]
+        if not missing:
+            break
+        names |= _names_in(path, missing)
+    lost = [pool for pool in pools if pool not in names]
+    if lost:
+        raise ConfigError(f"{folder} holds no probe records of {lost[0]} facts. Name the folder of a run that has.")
+    return names
+
+
+def _names_in(path: Path, pools: Sequence[Pool]) -> dict[Pool, FactNames]:
+    try:
+        table = pq.read_table(path, columns=["pool", "request", "fact", "id", "subject"])
+        parts = {pool: table.filter(pa.compute.equal(table["pool"], str(pool))) for pool in pools}
+        return {pool: _names(part) for pool, part in parts.items() if part.num_rows}
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} does not say which facts it is about ({type(error).__name__}): it is damaged, or of an earlier "
+            "version. Run it again."
+        ) from error
+
+
+def _names(table: pa.Table) -> FactNames:
+    request = table["request"].to_numpy()
+    _, first = np.unique(request, return_index=True)
+    if request.max() != len(first) - 1:
+        raise ValueError("a request was asked nothing")
+    rows = table.take(pa.array(first))
+    return FactNames(*(rows[name].to_pylist() for name in ("fact", "id", "subject")))
 
 
 def recorded_steps(folder: Path) -> list[int]:
@@ -108,10 +165,12 @@ def _files(folder: Path) -> dict[int, Path]:
 
 def _table(step: int, pool: Pool, outcomes: Outcomes, requests: Sequence[EditRequest]) -> pa.Table:
     who = outcomes.request.tolist()
+    facts = [fact_hash(request) for request in requests]
     columns = {
         "step": pa.array([step] * len(who), pa.int64()),
         "pool": [str(pool)] * len(who),
         "request": pa.array(who, pa.int32()),
+        "fact": [facts[index] for index in who],
         "id": [requests[index].id for index in who],
         "subject": [requests[index].subject for index in who],
         "relation": pa.array([requests[index].relation for index in who], pa.string()),
@@ -126,13 +185,19 @@ def _table(step: int, pool: Pool, outcomes: Outcomes, requests: Sequence[EditReq
 
 def _outcomes(table: pa.Table) -> Outcomes:
     codes = {str(kind): KINDS.index(kind) for kind in Kind}
-    pairs = {
-        name: torch.tensor([table[f"{name}_{side}"].to_pylist() for side in _SIDES], dtype=torch.float64).T
-        for name in _PAIRS
-    }
+    kinds = table["kind"].combine_chunks().dictionary_encode()
+    code = np.array([codes[kind] for kind in kinds.dictionary.to_pylist()], dtype=np.int64)
+    pairs = {name: torch.stack([_numbers(table, f"{name}_{side}") for side in _SIDES], dim=1) for name in _PAIRS}
     return Outcomes(
-        request=torch.tensor(table["request"].to_pylist()),
-        kind=torch.tensor([codes[kind] for kind in table["kind"].to_pylist()]),
-        prompt=torch.tensor(table["prompt"].to_pylist()),
-        **pairs,
+        request=_numbers(table, "request").long(),
+        kind=torch.from_numpy(code[kinds.indices.to_numpy()]),
+        prompt=_numbers(table, "prompt").long(),
+        **{name: pair.double() for name, pair in pairs.items()},
     )
+
+
+def _numbers(table: pa.Table, name: str) -> torch.Tensor:
+    column = table[name]
+    if column.null_count:
+        raise ValueError(f"{name} has gaps")
+    return torch.tensor(column.to_numpy())

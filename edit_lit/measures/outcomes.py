@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -61,16 +62,28 @@ class Outcomes:
 
     def of_kind(self, kind: Kind) -> Outcomes:
         """The rows of one kind."""
-        return self[self.kind == KINDS.index(kind)]
+        return self._by_kind[kind]
+
+    @cached_property
+    def _by_kind(self) -> dict[Kind, Outcomes]:
+        return {kind: self[self.kind == place] for place, kind in enumerate(KINDS)}
 
     def has_alternative(self) -> Tensor:
         """Whether each question has an alternative, [Q]."""
+        return self._has_alternative
+
+    @cached_property
+    def _has_alternative(self) -> Tensor:
         return ~(self.nll[:, 1].isnan() & (self.exact[:, 1] == 0))
 
     def not_a_number(self) -> Tensor:
         """Whether the model's output for each question, answer or alternative, is not a finite number, [Q]."""
+        return self._not_a_number
+
+    @cached_property
+    def _not_a_number(self) -> Tensor:
         broken = ~self.nll.isfinite()
-        return broken[:, 0] | (broken[:, 1] & self.has_alternative())
+        return broken[:, 0] | (broken[:, 1] & self._has_alternative)
 
     def equals(self, other: Outcomes) -> bool:
         """Whether both are the same, bit for bit but for the kind of NaN."""
@@ -81,7 +94,12 @@ class Outcomes:
         )
 
     def __getitem__(self, rows: Tensor) -> Outcomes:
-        return Outcomes(**{name: tensor[rows] for name, tensor in self.tensors().items()})
+        # A mask is searched once, not for each column; and what takes all rows copies none.
+        if rows.dtype == torch.bool:
+            rows = rows.nonzero()[:, 0]
+            if len(rows) == len(self):
+                return self
+        return Outcomes(**{name: tensor.index_select(0, rows) for name, tensor in self.tensors().items()})
 
     def __len__(self) -> int:
         return len(self.request)

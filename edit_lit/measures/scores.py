@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes
+from edit_lit.measures.request_means import request_means
 
 
 class Rule(StrEnum):
@@ -75,11 +76,7 @@ def mean_over_requests(values: Tensor, request: Tensor) -> float:
     """
     if not len(values):
         return math.nan
-    _, place = request.unique(return_inverse=True)
-    size = int(place.max()) + 1
-    sums = torch.zeros(size, dtype=values.dtype).index_add(0, place, values)
-    counts = torch.zeros(size, dtype=values.dtype).index_add(0, place, torch.ones_like(values))
-    return float((sums / counts).mean())
+    return float(request_means(values, request)[1].mean())
 
 
 def edit_scores(outcomes: Outcomes, rule: Rule) -> dict[str, float]:

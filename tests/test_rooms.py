@@ -19,6 +19,7 @@ FLOORS = (
     ("editors",),
     ("reports",),
     ("sweeps",),
+    ("analysis",),
     ("run_folder", "checkpoint_io", "training_checks", "training_steps", "validation_steps"),
     ("fine_tuner", "data_module", "world"),
     ("callbacks", "cycles"),

@@ -1,0 +1,65 @@
+"""What a run says of its facts, fact by fact, so that runs can be compared on the same ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Numbers of one run: one for each fact, or a single one of the run itself.
+
+    Args:
+        values: The numbers.
+        facts: The facts' names by content, in the same order; none for a number of the run itself.
+    """
+
+    values: Values
+    facts: tuple[str, ...] | None = None
+
+    @property
+    def mean(self) -> float:
+        """The mean over facts; NaN without any."""
+        return float(self.values.mean()) if len(self.values) else float("nan")
+
+    @classmethod
+    def of_run(cls, value: float) -> Sample:
+        """A number of the run itself."""
+        return cls(np.array([value]))
+
+
+def paired(first: Sample, second: Sample) -> Values:
+    """Differences second − first on the facts that both have, by the facts' names; of two numbers of runs theirs.
+
+    Empty if they have no fact in common.
+    """
+    if first.facts is None or second.facts is None:
+        return second.values - first.values if first.facts is second.facts else np.empty(0)
+    place = {fact: number for number, fact in enumerate(first.facts)}
+    shared = [(place[fact], number) for number, fact in enumerate(second.facts) if fact in place]
+    if not shared:
+        return np.empty(0)
+    left, right = np.array(shared).T
+    return second.values[right] - first.values[left]
+
+
+def distinct(facts: Sequence[str]) -> tuple[str, ...]:
+    """Names of a run's facts, those that it has twice told apart by a count.
+
+    Examples:
+        >>> distinct(["a", "b", "a"])
+        ('a', 'b', 'a #2')
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for fact in facts:
+        seen[fact] += 1
+        names.append(fact if seen[fact] == 1 else f"{fact} #{seen[fact]}")
+    return tuple(names)

@@ -1,0 +1,71 @@
+"""What is averaged over runs: the numbers that a run gives, each with its name, title and format."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edit_lit.measures.outcomes import Kind
+from edit_lit.measures.scores import SCORE_NAMES
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A number that each run gives.
+
+    Args:
+        name: Its name in files.
+        title: Its name in tables.
+        is_share: Whether it lies between 0 and 1 and is shown in percent.
+    """
+
+    name: str
+    title: str
+    is_share: bool = True
+
+    @property
+    def heading(self) -> str:
+        """Its name above a column, with the unit if that is percent."""
+        return f"{self.title}, %" if self.is_share else self.title
+
+    def shown(self, value: float) -> str:
+        """A value as tables show it, in percent if it is a share; nothing if it is not a number."""
+        if math.isnan(value):
+            return ""
+        return f"{100 * value:.1f}" if self.is_share else f"{value:.3f}"
+
+    def difference(self, value: float) -> str:
+        """A difference as tables show it, in points or in the quantity's own unit."""
+        if math.isnan(value):
+            return ""
+        text = f"{100 * value:+.1f}" if self.is_share else f"{value:+.3f}"
+        return text if any(digit in text for digit in "123456789") else text[1:]
+
+
+RETENTION = Quantity("retention", "retention")
+RMST = Quantity("survival", "survival (RMST)")
+RMST_CONFIRMED = Quantity("survival_confirmed", "survival, confirmed")
+AREA = Quantity("retention_area", "area below retention")
+INTRINSIC = Quantity("retention_intrinsic", "intrinsic retention")
+RMST_INTRINSIC = Quantity("survival_intrinsic", "intrinsic survival (RMST)")
+LOSS = Quantity("downstream_loss", "downstream loss", is_share=False)
+ACCURACY = Quantity("downstream_accuracy", "downstream accuracy")
+
+AFTER_EDIT = {kind: Quantity(f"{name}_after_edit", f"{name} after the edit") for kind, name in SCORE_NAMES.items()}
+AT_END = {kind: Quantity(f"{name}_at_end", f"{name} at the end") for kind, name in SCORE_NAMES.items()}
+
+SURVIVAL = (AFTER_EDIT[Kind.REWRITE], RETENTION, RMST, INTRINSIC, LOSS, ACCURACY)
+"""The first table of arms."""
+
+SCORES = tuple(quantity for kind in Kind for quantity in (AFTER_EDIT[kind], AT_END[kind]))
+"""The second one."""
+
+MORE = (RMST_CONFIRMED, AREA, RMST_INTRINSIC)
+"""The third."""
+
+COMPARED = (RETENTION, RMST, INTRINSIC, LOSS, ACCURACY)
+"""What is compared between arms and along axes."""
+
+DOWNSTREAM: Mapping[str, Quantity] = {"val_loss": LOSS, "val_accuracy": ACCURACY}
+"""Quantities by the tags of the downstream task's curves."""

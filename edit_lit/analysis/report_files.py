@@ -1,0 +1,70 @@
+"""The files of a sweep's report: each table as Markdown, CSV and LaTeX, figures, and one page with all of them."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from edit_lit.analysis.latex import latex_table
+from edit_lit.analysis.tables import Table
+from edit_lit.reports.escaping import markdown_text
+from edit_lit.reports.report import notes_markdown
+from edit_lit.reports.table import markdown_table
+from edit_lit.utilities.escaping import visible
+from edit_lit.utilities.files import write_atomically
+
+
+def write_table(folder: Path, table: Table) -> None:
+    """Write a table as ``<name>.md``, ``<name>.csv`` and ``<name>.tex``."""
+    _write(folder / f"{table.name}.md", f"# {markdown_text(table.title)}\n\n{_table_markdown(table)}")
+    _write(folder / f"{table.name}.tex", latex_table(table.header, table.rows, table.title))
+    records = table.records or [dict(zip(table.header, row, strict=True)) for row in table.rows]
+    write_records(folder / f"{table.name}.csv", records)
+
+
+def write_figure(folder: Path, number: int, title: str, figure: Figure) -> tuple[str, str]:
+    """Write a figure as ``curves.png``, or ``curves_<number>.png`` behind the first; gives its title and file."""
+    name = f"curves_{number}.png" if number else "curves.png"
+    write_atomically(folder / name, lambda path: figure.savefig(path, dpi=150))
+    return title or "curves", name
+
+
+def write_page(
+    folder: Path, name: str, notes: Sequence[str], tables: Sequence[Table], figures: Sequence[tuple[str, str]]
+) -> None:
+    """Write ``sweep.md``, the page with notes, figures and tables."""
+    images = "\n".join(f"![{markdown_text(title)}]({file})\n" for title, file in figures)
+    parts = [f"# {markdown_text(name)}\n", notes_markdown(notes), images]
+    parts += [f"## {markdown_text(table.title)}\n\n{_table_markdown(table)}" for table in tables]
+    _write(folder / "sweep.md", "\n".join(parts))
+
+
+def write_records(path: Path, records: Sequence[dict[str, object]]) -> None:
+    """Write records as CSV: a column for each name in any of them, and nothing where a number is not known."""
+    columns = list(dict.fromkeys(name for record in records for name in record))
+
+    def write(temporary: Path) -> None:
+        with temporary.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow([visible(name) for name in columns])
+            rows.writerows([_cell(record.get(name)) for name in columns] for record in records)
+
+    write_atomically(path, write)
+
+
+def _cell(value: object) -> object:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    return visible(value) if isinstance(value, str) else value
+
+
+def _table_markdown(table: Table) -> str:
+    return "\n".join(filter(None, (markdown_table(table.header, table.rows), notes_markdown(table.notes))))
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -1,0 +1,199 @@
+"""What a trial came to: its state, and the numbers of its run that are compared between trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from pathlib import Path
+
+from edit_lit.analysis.fact_curves import FactCurve, fact_curve, success_by_fact
+from edit_lit.analysis.paper_scores import PAPER_RULES, PaperScores, first_token_retention, paper_scores
+from edit_lit.analysis.quantities import (
+    AFTER_EDIT,
+    AREA,
+    AT_END,
+    DOWNSTREAM,
+    INTRINSIC,
+    RETENTION,
+    RMST,
+    RMST_CONFIRMED,
+    RMST_INTRINSIC,
+)
+from edit_lit.analysis.samples import Sample, distinct
+from edit_lit.analysis.survival import Loss
+from edit_lit.analysis.sweep import Trial
+from edit_lit.measures.outcome_files import FOLDER, FactNames, read_names
+from edit_lit.measures.outcomes import Kind, Pool
+from edit_lit.measures.scores import Rule
+from edit_lit.reports.metrics_file import Series
+from edit_lit.reports.notes import ending_note
+from edit_lit.reports.run import Run
+from edit_lit.reports.run_record import RunRecord, State
+from edit_lit.sweeps.status import Stage, Status
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import newest_run
+
+NOT_STARTED = "not started"
+NOT_RECORDED = "not recorded"
+UNREADABLE = "unreadable"
+
+
+@dataclass(frozen=True)
+class TrialResult:
+    """A trial and what it came to.
+
+    Args:
+        trial: The trial.
+        state: ``finished``, ``diverged``, ``interrupted``, ``failed``, ``running`` (or killed), ``not started``,
+            ``not recorded`` or ``unreadable``.
+        why: What there is to say of a state other than ``finished``.
+        pool: The facts under study: ``edited``, or in a control ``unedited``.
+        curves: The facts that count for retention, by pool.
+        samples: Numbers by the name of their quantity, those that hang on no other trial.
+        downstream: Curves of the downstream task by tag.
+        papers: The studies' own scores by rule.
+        first_token: The second study's retention by pool.
+        edit_seconds: How long the edit took when it was made.
+        seconds: How long the run took, over all its stretches.
+    """
+
+    trial: Trial
+    state: str
+    why: str = ""
+    pool: Pool | None = None
+    curves: Mapping[Pool, FactCurve] = field(default_factory=dict)
+    samples: Mapping[str, Sample] = field(default_factory=dict)
+    downstream: Mapping[str, Series] = field(default_factory=dict)
+    papers: Mapping[Rule, PaperScores] = field(default_factory=dict)
+    first_token: Mapping[Pool, float] = field(default_factory=dict)
+    edit_seconds: float | None = None
+    seconds: float | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its numbers count."""
+        return self.state == State.FINISHED
+
+    @property
+    def last_step(self) -> int | None:
+        """The step of its last probe."""
+        return max((curve.last_step for curve in self.curves.values()), default=None)
+
+    @property
+    def validated_at(self) -> int | None:
+        """The step of its last downstream scores."""
+        return max((self.downstream[tag][-1][0] for tag in DOWNSTREAM if tag in self.downstream), default=None)
+
+    def sample(self, quantity: str, horizon: int | None = None) -> Sample | None:
+        """A quantity's numbers; nothing if the run has none.
+
+        Args:
+            quantity: The quantity's name.
+            horizon: The step up to which survival counts, common to all runs that are compared.
+        """
+        survivals = {
+            RMST.name: (self.pool, Loss.FIRST),
+            RMST_CONFIRMED.name: (self.pool, Loss.CONFIRMED),
+            AREA.name: (self.pool, Loss.CURRENT),
+            RMST_INTRINSIC.name: (Pool.INTRINSIC, Loss.FIRST),
+        }
+        if quantity not in survivals:
+            return self.samples.get(quantity)
+        pool, loss = survivals[quantity]
+        curve = self.curves.get(pool) if pool is not None else None
+        return curve.survival(horizon, loss) if curve is not None and horizon is not None else None
+
+
+def state_of(folder: Path | None) -> tuple[str, RunRecord | None]:
+    """The state of a run by its own record.
+
+    Raises:
+        ConfigError: If the record is damaged.
+    """
+    if folder is None:
+        return NOT_STARTED, None
+    record = RunRecord.read(folder)
+    if record is None:
+        return (NOT_RECORDED if (folder / FOLDER).exists() else NOT_STARTED), None
+    return str(record.last.state), record
+
+
+def read_run(trial: Trial) -> tuple[TrialResult, Run | None, Mapping[Pool, FactNames]]:
+    """A trial's state and, if it can be read, its newest run with the names of its facts."""
+    folder, record = newest_run(trial.folder), None
+    try:
+        state, record = state_of(folder)
+        if folder is None or not (folder / FOLDER).exists():
+            return _without_run(trial, state, record), None, {}
+        run = Run.read(folder)
+        names = read_names(folder / FOLDER, run.probes)
+    except ConfigError as error:
+        ended = record is not None and record.last.state in (State.DIVERGED, State.FAILED, State.INTERRUPTED)
+        state = str(record.last.state) if ended and record is not None else UNREADABLE
+        return TrialResult(trial, state, str(error), seconds=_seconds(record)), None, {}
+    if run.diverged_at is not None:
+        state = str(State.DIVERGED)
+    why = "" if state == State.FINISHED else ending_note(run)
+    result = TrialResult(trial, state, why, run.main_pool, downstream=run.downstream)
+    return replace(result, edit_seconds=run.edit_seconds, seconds=_seconds(record)), run, names
+
+
+def digest(read: TrialResult, run: Run, names: Mapping[Pool, FactNames], rule: Rule) -> TrialResult:
+    """The numbers of a run that are compared between trials.
+
+    Args:
+        read: Its state.
+        run: The run.
+        names: The names of its facts.
+        rule: The success rule.
+    """
+    facts = {pool: distinct(of_pool.fact) for pool, of_pool in names.items()}
+    pools = [pool for pool in dict.fromkeys((run.main_pool, Pool.INTRINSIC)) if run.curve(pool)]
+    curves = {pool: curve for pool in pools if (curve := fact_curve(run, pool, rule, facts[pool])) is not None}
+    return replace(
+        read,
+        curves=curves,
+        samples=_samples(run, curves, facts, rule),
+        papers={each: paper_scores(run, each) for each in PAPER_RULES},
+        first_token={pool: first_token_retention(run, pool) for pool in pools},
+    )
+
+
+def _samples(
+    run: Run, curves: Mapping[Pool, FactCurve], facts: Mapping[Pool, tuple[str, ...]], rule: Rule
+) -> dict[str, Sample]:
+    found: dict[str, Sample | None] = {}
+    edited = list(run.curve(Pool.EDITED).values())
+    if edited:
+        for kind in Kind:
+            found[AFTER_EDIT[kind].name] = success_by_fact(edited[0], kind, rule, facts[Pool.EDITED])
+            found[AT_END[kind].name] = success_by_fact(edited[-1], kind, rule, facts[Pool.EDITED])
+    for quantity, pool in ((RETENTION, run.main_pool), (INTRINSIC, Pool.INTRINSIC)):
+        if pool in curves:
+            found[quantity.name] = curves[pool].at(-1)
+    for tag, quantity in DOWNSTREAM.items():
+        if tag in run.downstream:
+            found[quantity.name] = Sample.of_run(run.downstream[tag][-1][1])
+    return {name: sample for name, sample in found.items() if sample is not None}
+
+
+def _without_run(trial: Trial, state: str, record: RunRecord | None) -> TrialResult:
+    """A trial whose run was never probed; what its process says, if that failed before it had a record."""
+    status = Status.read(trial.folder)
+    if record is None and status.stage is Stage.FAILED:
+        return TrialResult(trial, str(State.FAILED), status.error or "")
+    error = (record.last.error or "") if record is not None else ""
+    return TrialResult(trial, state, error, seconds=_seconds(record))
+
+
+def _seconds(record: RunRecord | None) -> float | None:
+    """Seconds that a run took, its stretches together; nothing if any of them has no end."""
+    if record is None:
+        return None
+    total = 0.0
+    for segment in record.segments:
+        if segment.ended is None:
+            return None
+        total += (datetime.fromisoformat(segment.ended) - datetime.fromisoformat(segment.started)).total_seconds()
+    return total

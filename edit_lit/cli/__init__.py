@@ -26,9 +26,10 @@ LIGHTNING_VERBS = {
     "cycles": "edit one fact at a time, fine-tune, go back to the model as it was, and pool the cycles",
 }
 VERBS = (*LIGHTNING_VERBS, "sweep", "report", "merge")
+_OF_SWEEPS = ("against", "match", "lines", "panels")
 _OWN_OPTIONS = {
     "sweep": ("--config", "--output", "--address", "--dry-run", "--watch"),
-    "report": ("--rule", "--output"),
+    "report": ("--rule", "--output", *(f"--{name}" for name in _OF_SWEEPS)),
     "merge": ("--output",),
 }
 RULES = ("prob", "exact", "first", "token")
@@ -70,9 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--dry-run", action="store_true", help="list the trials and what is there already, and run none")
     many.add_argument("--watch", action="store_true", help="look at the sweep that another process carries out")
     made = verbs.add_parser("report", help="figures and tables from the folders of runs", allow_abbrev=False)
-    made.add_argument("runs", nargs="+", help="folders of runs, or folders that hold some")
-    made.add_argument("--rule", choices=RULES, default="exact", help="success rule of the figures")
+    made.add_argument("runs", nargs="+", help="folders of runs, folders that hold some, or the folder of a sweep")
+    made.add_argument("--rule", choices=RULES, default="exact", help="success rule of the figures; all of a sweep's")
     made.add_argument("--output", help="where the comparison of several runs goes; report/ in the first folder if not")
+    sweep = made.add_argument_group("for a sweep")
+    sweep.add_argument("--against", metavar="ARM", help="the arm to compare with: its name or labels; else the first")
+    sweep.add_argument("--match", metavar="AXIS", help="compare at that label of an axis which trains as well")
+    sweep.add_argument("--lines", metavar="AXIS", help="the axis whose labels are lines of a panel")
+    sweep.add_argument("--panels", metavar="AXIS", help="the axis whose labels are panels")
     merged = verbs.add_parser("merge", help="several edits of one unedited model as one", allow_abbrev=False)
     merged.add_argument("deltas", nargs="+", help="files of Deltas")
     merged.add_argument("--output", default="merged.safetensors", help="where the merged Delta is written")
@@ -118,13 +124,29 @@ def _run(args: Sequence[str] | None) -> None:
         else:
             sweep(options.config, options.output, options.address, options.dry_run)
     elif options.verb == "report":
-        from edit_lit.cli.verbs import report
-
-        report(options.runs, options.rule, options.output)
+        _report(options)
     else:
         from edit_lit.cli.verbs import merge
 
         merge(options.deltas, options.output)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from edit_lit.analysis.sweep_report import SweepOptions
+    from edit_lit.cli.verbs import holds_sweep, report, report_of_sweep
+    from edit_lit.measures.scores import Rule
+
+    given = {name: getattr(options, name) for name in _OF_SWEEPS}
+    if holds_sweep(options.runs) is not None:
+        report_of_sweep(options.runs, SweepOptions(Rule(options.rule), **given), options.output)
+        return
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(
+                f"--{name} is {value!r}, but {options.runs[0]} holds no trials.json, so it is no sweep. Leave it out, "
+                "or name the folder of a sweep."
+            )
+    report(options.runs, options.rule, options.output)
 
 
 def _print_completion() -> None:

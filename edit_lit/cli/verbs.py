@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 
+from edit_lit.analysis.collect import FACTS, RESULTS
+from edit_lit.analysis.sweep_report import SweepOptions, report_sweep
+from edit_lit.analysis.trials_file import TRIALS
 from edit_lit.deltas import Delta
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.report import report_comparison, report_run
@@ -15,9 +18,13 @@ from edit_lit.reports.series import Series, find_series
 from edit_lit.reports.series_table import report_series, series_header
 from edit_lit.reports.table import COMPARISON_HEADER
 from edit_lit.reports.terminal import print_run, print_table
+from edit_lit.sweeps.folder import TRIALS as TRIALS_LIST
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
+
+_ON_THE_TERMINAL = ("arms", "differences", "left_out")
+_LONGEST = 40
 
 
 def report(runs: Sequence[str], rule: str, output: str | None) -> None:
@@ -60,6 +67,32 @@ def report_all_series(folders: Sequence[Path], output: str | None) -> list[Serie
     log.info("written: %s", target)
     print_table("What did fine-tuning leave of the edits of each cycle?", series_header(series), rows, notes)
     return series
+
+
+def report_of_sweep(runs: Sequence[str], options: SweepOptions, output: str | None) -> None:
+    """Collect the results of a sweep, and draw its tables and figures.
+
+    Args:
+        runs: The sweep's folder.
+        options: How it is reported.
+        output: Where tables and figures go; ``report/`` in the sweep's folder if not given.
+    """
+    if len(runs) > 1:
+        raise ConfigError(f"{holds_sweep(runs)} holds a sweep, which is reported by itself. Name it alone.")
+    report = report_sweep(Path(runs[0]), options, Path(output) if output is not None else None)
+    log.info("written: %s, and %s in %s", report.folder, ", ".join((RESULTS, FACTS, TRIALS)), runs[0])
+    first, *others = [table for table in report.tables if table.name in _ON_THE_TERMINAL]
+    print_table(first.title, first.header, first.rows, (*report.notes, *first.notes))
+    for table in others:
+        if len(table.rows) > _LONGEST:
+            log.info("%s has %d lines", report.folder / f"{table.name}.md", len(table.rows))
+        else:
+            print_table(table.title, table.header, table.rows, table.notes)
+
+
+def holds_sweep(folders: Sequence[str]) -> str | None:
+    """The first of some folders that holds a sweep; nothing if none does."""
+    return next((folder for folder in folders if Path(folder, TRIALS_LIST).is_file()), None)
 
 
 def merge(deltas: Sequence[str], output: str) -> None:

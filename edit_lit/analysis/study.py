@@ -11,7 +11,7 @@ from edit_lit.analysis.bootstrap import Estimate, estimate
 from edit_lit.analysis.quantities import RETENTION, Quantity
 from edit_lit.analysis.samples import Sample
 from edit_lit.analysis.sweep import Labels, Sweep
-from edit_lit.analysis.trial_result import TrialResult
+from edit_lit.analysis.trial_result import SERIES, TrialResult
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
 from edit_lit.utilities.errors import ConfigError
@@ -38,8 +38,10 @@ class Study:
     def __post_init__(self) -> None:
         if not self.finished:
             states = ", ".join(f"{count} {state}" for state, count in Counter(r.state for r in self.results).items())
+            series = any(result.state == SERIES for result in self.results)
+            other = f", or report its series of cycles: report {self.sweep.folder / 'trials'}" if series else ""
             raise ConfigError(
-                f"no trial of the sweep in {self.sweep.folder} is finished ({states}). Run the sweep to its end."
+                f"no trial of the sweep in {self.sweep.folder} is finished ({states}). Run the sweep to its end{other}."
             )
         if not any(result.samples.keys() - _WITHOUT_RULE for result in self.finished):
             raise ConfigError(

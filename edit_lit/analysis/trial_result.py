@@ -30,6 +30,7 @@ from edit_lit.reports.metrics_file import Series
 from edit_lit.reports.notes import ending_note
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_record import RunRecord, State
+from edit_lit.reports.series_record import FILE as SERIES_FILE
 from edit_lit.sweeps.status import Stage, Status
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.run_files import newest_run
@@ -37,6 +38,7 @@ from edit_lit.utilities.run_files import newest_run
 NOT_STARTED = "not started"
 NOT_RECORDED = "not recorded"
 UNREADABLE = "unreadable"
+SERIES = "series of cycles"
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class TrialResult:
     Args:
         trial: The trial.
         state: ``finished``, ``diverged``, ``interrupted``, ``failed``, ``running`` (or killed), ``not started``,
-            ``not recorded`` or ``unreadable``.
+            ``not recorded``, ``unreadable``, or ``series of cycles``, which is in no mean.
         why: What there is to say of a state other than ``finished``.
         pool: The facts under study: ``edited``, or in a control ``unedited``.
         curves: The facts that count for retention, by pool.
@@ -124,6 +126,9 @@ def read_run(trial: Trial) -> tuple[TrialResult, Run | None, Mapping[Pool, FactN
     folder, record = newest_run(trial.folder), None
     try:
         state, record = state_of(folder)
+        if folder is not None and (folder / SERIES_FILE).exists():
+            why = f"its unit is the cycle: report {folder} by itself"
+            return TrialResult(trial, SERIES, why, seconds=_seconds(record)), None, {}
         if folder is None or not (folder / FOLDER).exists():
             return _without_run(trial, state, record), None, {}
         run = Run.read(folder)

@@ -13,6 +13,7 @@ import pytest
 from made_sweeps import STEPS, Answers, requests, write_run, write_sweep
 
 from edit_lit.analysis.collect import FACTS, RESULTS, collect
+from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Sweep
 from edit_lit.analysis.trials_file import TRIALS, write_trials
 from edit_lit.facts.request import fact_hash
@@ -22,6 +23,7 @@ from edit_lit.measures.outcomes import Kind, Outcomes, Pool
 from edit_lit.measures.scores import Rule, edit_scores, margin
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_record import RunRecord, State
+from edit_lit.reports.series_record import FILE as SERIES_FILE
 from edit_lit.sweeps.folder import TRIALS as LIST
 from edit_lit.sweeps.status import Stage, Status
 from edit_lit.utilities.errors import ConfigError
@@ -169,6 +171,17 @@ def test_a_trial_that_failed_before_it_had_a_run_says_why(tmp_path):
     Status(Stage.FAILED, attempts=2, error="no such model").write(folder / "trials" / "00000001")
     results = collect(Sweep.read(folder))
     assert [(result.state, result.why) for result in results] == [("finished", ""), ("failed", "no such model")]
+
+
+def test_a_series_of_cycles_is_in_no_mean(tmp_path):
+    folder = sweep(tmp_path / "s", axes={"seed": ["0", "1"]})
+    series = folder / "trials" / "00000001" / "version_0"
+    (series / SERIES_FILE).write_text("{}")
+    results = collect(Sweep.read(folder))
+    assert [result.state for result in results] == ["finished", "series of cycles"]
+    assert "report" in results[1].why
+    with pytest.raises(ConfigError, match=r"is finished \(1 series of cycles\).*report .*trials"):
+        Study(Sweep.read(folder), results[1:], Rule.EXACT)
 
 
 def test_the_newest_run_of_a_trial_counts(tmp_path):

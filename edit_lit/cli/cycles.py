@@ -16,6 +16,7 @@ from callbacks.interruption import SIGNALS, Interrupted
 from callbacks.slurm import job_id, requeue
 from edit_lit.cli.verbs import report_all_series
 from edit_lit.cycles import Series
+from edit_lit.reports.series import Series as ReadSeries
 from edit_lit.run_folder import hold
 
 log = logging.getLogger(__name__)
@@ -44,7 +45,8 @@ def run_cycles(series: Series, checkpoint: RunCheckpoint, numbers: Sequence[int]
             name, folder = signal.Signals(interrupted.signum).name, shlex.quote(str(series.folder))
             log.warning("%s: the series stops; go on with: python -m edit_lit cycles --resume %s", name, folder)
             raise
-    (found,) = report_all_series([series.folder], None)
+    found = ReadSeries.read(series.folder)
+    report_all_series([found], None)
     if not found.counted:
         log.error("no cycle is in the means, so there is no result")
         sys.exit(1)

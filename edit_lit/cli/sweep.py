@@ -12,7 +12,9 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from edit_lit.analysis.sweep_report import SweepOptions
 from edit_lit.cli.resolving import OptionReader
+from edit_lit.cli.verbs import report_of_sweep
 from edit_lit.reports.environment import versions
 from edit_lit.reports.terminal import print_table
 from edit_lit.sweeps.address import Addresses, code_version
@@ -82,6 +84,8 @@ def sweep(config: str, output: str | None, address: str | None, dry_run: bool) -
             reader.write(options, folder.trial(trial.address) / CONFIG_OF_TRIAL)
         planned.listed.write(folder)
         statuses = _carry_out(planned, folder, address)
+    if any(status.stage.is_done for status in statuses.values()):
+        report_of_sweep([str(folder.path)], SweepOptions(), None)
     _end(planned.trials, statuses, folder)
 
 

@@ -15,11 +15,14 @@ from edit_lit.measures.scores import Rule
 from edit_lit.reports.report import report_comparison, report_run
 from edit_lit.reports.run import find_runs
 from edit_lit.reports.series import Series, find_series
+from edit_lit.reports.series_record import FILE as SERIES
 from edit_lit.reports.series_table import report_series, series_header
 from edit_lit.reports.table import COMPARISON_HEADER
 from edit_lit.reports.terminal import print_run, print_table
 from edit_lit.sweeps.folder import TRIALS as TRIALS_LIST
+from edit_lit.sweeps.folder import SweepFolder, TrialList
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import newest_run
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +40,7 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
     """
     series = find_series([Path(path) for path in runs])
     if series:
-        report_all_series(series, output)
+        report_all_series([Series.read(folder) for folder in series], output)
     found = find_runs([Path(path) for path in runs], apart=series)
     if series and not found.runs and not found.left_out:
         return
@@ -54,19 +57,17 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
     print_table("Which edits survived?", COMPARISON_HEADER, rows, notes)
 
 
-def report_all_series(folders: Sequence[Path], output: str | None) -> list[Series]:
+def report_all_series(series: Sequence[Series], output: str | Path | None) -> None:
     """Write the pooled table of series of cycles, and print it.
 
     Args:
-        folders: Their folders.
-        output: Where the table goes; ``report/`` in the first folder if not given.
+        series: The series.
+        output: Where the table goes; ``report/`` in the first one's folder if not given.
     """
-    series = [Series.read(folder) for folder in folders]
-    target = Path(output) if output is not None else folders[0] / "report"
+    target = Path(output) if output is not None else series[0].folder / "report"
     rows, notes = report_series(series, target)
     log.info("written: %s", target)
     print_table("What did fine-tuning leave of the edits of each cycle?", series_header(series), rows, notes)
-    return series
 
 
 def report_of_sweep(runs: Sequence[str], options: SweepOptions, output: str | None) -> None:
@@ -79,6 +80,10 @@ def report_of_sweep(runs: Sequence[str], options: SweepOptions, output: str | No
     """
     if len(runs) > 1:
         raise ConfigError(f"{holds_sweep(runs)} holds a sweep, which is reported by itself. Name it alone.")
+    series = _series_of(SweepFolder(Path(runs[0])))
+    if series:
+        report_all_series(series, output or Path(runs[0], "report"))
+        return
     report = report_sweep(Path(runs[0]), options, Path(output) if output is not None else None)
     log.info("written: %s, and %s in %s", report.folder, ", ".join((RESULTS, FACTS, TRIALS)), runs[0])
     first, *others = [table for table in report.tables if table.name in _ON_THE_TERMINAL]
@@ -88,6 +93,14 @@ def report_of_sweep(runs: Sequence[str], options: SweepOptions, output: str | No
             log.info("%s has %d lines", report.folder / f"{table.name}.md", len(table.rows))
         else:
             print_table(table.title, table.header, table.rows, table.notes)
+
+
+def _series_of(folder: SweepFolder) -> list[Series]:
+    """The trials of a sweep that are series of cycles and have begun."""
+    listed = TrialList.read(folder)
+    trials = listed.trials if listed is not None else []
+    found = [(trial, newest_run(folder.trial(trial.address))) for trial in trials]
+    return [Series.read(run, str(trial)) for trial, run in found if run is not None and (run / SERIES).exists()]
 
 
 def holds_sweep(folders: Sequence[str]) -> str | None:

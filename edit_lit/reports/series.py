@@ -109,14 +109,20 @@ class Series:
     Args:
         folder: Its folder.
         results: What became of each cycle, in order.
+        label: What it is called; the last two parts of its folder's path if not given.
     """
 
     folder: Path
     results: Sequence[CycleResult]
+    label: str | None = None
 
     @classmethod
-    def read(cls, folder: Path) -> Series:
+    def read(cls, folder: Path, label: str | None = None) -> Series:
         """Read a series' folder.
+
+        Args:
+            folder: Its folder.
+            label: What it is called; the last two parts of the folder's path if not given.
 
         Raises:
             ConfigError: If it holds no series, or a file is damaged.
@@ -124,12 +130,12 @@ class Series:
         record = SeriesRecord.read(folder)
         if record is None:
             raise ConfigError(f"{folder} holds no {FILE}, so it is no series of cycles. Name the folder of one.")
-        return cls(folder, [CycleResult.read(folder, cycle) for cycle in record.cycles])
+        return cls(folder, [CycleResult.read(folder, cycle) for cycle in record.cycles], label)
 
     @property
     def name(self) -> str:
-        """The last two parts of the folder's path."""
-        return "/".join(self.folder.resolve().parts[-2:])
+        """Its label, or the last two parts of the folder's path."""
+        return self.label or "/".join(self.folder.resolve().parts[-2:])
 
     @property
     def counted(self) -> list[CycleResult]:

@@ -69,7 +69,7 @@ class Board:
         parts += [f"{count} {stage}" for stage, count in counts.items() if not stage.is_done]
         edits = sum(not job.status().stage.is_done for job in self.edits)
         if edits:
-            parts.append(f"{edits} shared edits to make first")
+            parts.append(f"{edits} shared edit{'s' if edits > 1 else ''} to make first")
         left = self.seconds_left(statuses)
         if left:
             parts.append(f"left {time_text(left)}")

@@ -43,8 +43,8 @@ def test_the_first_studys_grid():
     assert len(whole) == 4 * 2 * 2 * 3 * 3
     # Table 7: two models, two numbers of edits, edited or other layers, and both readings of what was trained.
     assert len(edited) - len(whole) == 2 * 2 * 2 * 2
-    # One control for each model, source of facts and kind of fine-tuning.
-    assert len(trials) - len(edited) == 4 * 2 * 3
+    # One control for each model, source of facts and kind of fine-tuning, and for each choice of layers.
+    assert len(trials) - len(edited) == 4 * 2 * 3 + 2 * 4
     assert len(trials_of("cheng2025_hotpot.yaml")) == 6
 
 
@@ -54,21 +54,21 @@ def test_the_second_studys_grid():
     assert len(trials) == 2 * (5 * 6 + 2 * 2)
 
 
-@pytest.mark.parametrize("name", ["cheng2025.yaml", "cheng2025_hotpot.yaml"])
+@pytest.mark.parametrize("name", ["cheng2025.yaml", "cheng2025_hotpot.yaml", "cheng2025_small.yaml"])
 def test_every_choice_is_read(name, reader):
     for trial in covering(trials_of(name)):
         options = reader.read(trial.parts)
         assert options.data.edits.init_args.limit == int(trial.labels["data.edits.limit"])
 
 
-def test_every_choice_of_the_second_study_is_read():
+@pytest.mark.parametrize("name", ["wen2025.yaml", "wen2025_small.yaml"])
+def test_every_choice_of_the_second_study_is_read(name):
     reader = OptionReader("cycles")
-    for trial in covering(trials_of("wen2025.yaml")):
+    for trial in covering(trials_of(name)):
         options = reader.read(trial.parts)
         assert options.facts_per_cycle == 1
         assert options.edit.apply == (trial.labels["editor"] != "none")
         assert options.model.tuning.init_args.layers == trial.labels["layers"]
-        assert trial_cost(options.as_dict()).training > 0
 
 
 def test_few_edits_serve_many_trials(reader):

@@ -195,8 +195,10 @@ def _await_runs(trials: Sequence[PlannedTrial], folder: SweepFolder) -> None:
 
 def _plan_line(planned: Planned, statuses: Mapping[str, Status]) -> str:
     done = sum(status.stage.is_done for status in statuses.values())
-    edits = len({trial.edit for trial in planned.trials if trial.edit is not None})
-    return f"{len(planned.trials)} trials, {done} of them done already; {edits} distinct edits"
+    line = f"{len(planned.trials)} trials, {done} of them done already"
+    if planned.file.verb == "cycles":
+        return f"{line}; each makes its own edits"
+    return f"{line}; {len({trial.edit for trial in planned.trials if trial.edit is not None})} distinct edits"
 
 
 def _print_plan(planned: Planned, folder: SweepFolder) -> None:
@@ -206,7 +208,8 @@ def _print_plan(planned: Planned, folder: SweepFolder) -> None:
     numbers = {address: str(number) for number, address in enumerate(needed, start=1)}
     rows = []
     for trial in planned.trials:
-        edit = numbers[trial.edit] if trial.edit is not None else "none"
+        own = "its own" if planned.file.verb == "cycles" else "none"
+        edit = numbers[trial.edit] if trial.edit is not None else own
         rows.append((*trial.labels.values(), edit, str(statuses[trial.address].stage), trial.address))
     notes = [_plan_line(planned, statuses)]
     notes += [f"{count} left out: {reason}" for reason, count in planned.expansion.left_out.items()]

@@ -115,6 +115,7 @@ def test_what_is_missing_is_named(write, capsys, monkeypatch):
     assert "there is no sweep in runs/sweeps/sweep yet" in refused([*args, "--watch"], capsys)
     assert "--config" in refused(["sweep"], capsys)
     assert "does not exist" in refused(["sweep", "--config", "nowhere.yaml"], capsys)
+    assert "--cpus is 0, but it is a number from 1 on" in refused([*args, "--cpus", "0"], capsys)
     monkeypatch.setitem(sys.modules, "ray", None)
     assert "a sweep needs Ray, which is not installed. Install it: pip install 'edit_lit[sweep]'" in refused(
         args, capsys

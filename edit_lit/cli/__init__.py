@@ -28,7 +28,7 @@ LIGHTNING_VERBS = {
 VERBS = (*LIGHTNING_VERBS, "sweep", "report", "merge")
 _OF_SWEEPS = ("against", "match", "lines", "panels")
 _OWN_OPTIONS = {
-    "sweep": ("--config", "--output", "--address", "--dry-run", "--watch"),
+    "sweep": ("--config", "--output", "--address", "--cpus", "--dry-run", "--watch"),
     "report": ("--rule", "--output", *(f"--{name}" for name in _OF_SWEEPS)),
     "merge": ("--output",),
 }
@@ -68,6 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--config", required=True, help="the sweep file")
     many.add_argument("--output", help="the sweep's folder; runs/sweeps/ and its name if not given")
     many.add_argument("--address", help="address of a Ray cluster, or auto; without it a local one is started")
+    many.add_argument("--cpus", type=int, help="processors of this machine that a local Ray gets; all if not given")
     many.add_argument("--dry-run", action="store_true", help="list the trials and what is there already, and run none")
     many.add_argument("--watch", action="store_true", help="look at the sweep that another process carries out")
     made = verbs.add_parser("report", help="figures and tables from the folders of runs", allow_abbrev=False)
@@ -122,7 +123,7 @@ def _run(args: Sequence[str] | None) -> None:
         if options.watch:
             watch(options.config, options.output)
         else:
-            sweep(options.config, options.output, options.address, options.dry_run)
+            sweep(options.config, options.output, options.address, options.cpus, options.dry_run)
     elif options.verb == "report":
         _report(options)
     else:

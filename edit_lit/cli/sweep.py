@@ -60,15 +60,20 @@ class Planned:
         return TrialList(self.file.name, axes, self.file.replicates, self.trials)
 
 
-def sweep(config: str, output: str | None, address: str | None, dry_run: bool) -> None:
+def sweep(config: str, output: str | None, address: str | None, cpus: int | None, dry_run: bool) -> None:
     """Carry out what is missing of a sweep.
 
     Args:
         config: The sweep file.
         output: The sweep's folder; ``runs/sweeps/`` and its name if not given.
         address: Address of a Ray cluster; one is started here if not given.
+        cpus: Processors of this machine that Ray gets if it is started here; all if not given.
         dry_run: Say what would be done, and do nothing.
     """
+    if cpus is not None and (cpus < 1 or address is not None):
+        raise ConfigError(
+            f"--cpus is {cpus}, but it is a number from 1 on, and of this machine. Leave it out with --address."
+        )
     if not dry_run:
         import_ray()
     file = SweepFile.read(Path(config))
@@ -83,7 +88,7 @@ def sweep(config: str, output: str | None, address: str | None, dry_run: bool) -
         for trial, options in zip(planned.trials, planned.options, strict=True):
             reader.write(options, folder.trial(trial.address) / CONFIG_OF_TRIAL)
         planned.listed.write(folder)
-        statuses = _carry_out(planned, folder, address)
+        statuses = _carry_out(planned, folder, address, cpus)
     if any(status.stage.is_done for status in statuses.values()):
         report_of_sweep([str(folder.path)], SweepOptions(), None)
     _end(planned.trials, statuses, folder)
@@ -146,7 +151,7 @@ def _plan(file: SweepFile, expansion: Expansion, reader: OptionReader, folder: S
     return Planned(file, expansion, trials, resolved)
 
 
-def _carry_out(planned: Planned, folder: SweepFolder, address: str | None) -> dict[str, Status]:
+def _carry_out(planned: Planned, folder: SweepFolder, address: str | None, cpus: int | None) -> dict[str, Status]:
     resources = planned.file.resources
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
     nodes = plan_jobs(folder, planned.trials, resources.threads, environment, planned.file.verb)
@@ -155,7 +160,7 @@ def _carry_out(planned: Planned, folder: SweepFolder, address: str | None) -> di
         return board.statuses()
     log.info("%s", _plan_line(planned, board.statuses()))
     try:
-        with cluster(address, resources) as slots, board.shown() as live:
+        with cluster(address, resources, cpus) as slots, board.shown() as live:
             board.slots = slots
             failed = carry_out_all(nodes, resources, planned.file.retries, lambda: board.show(live))
     except KeyboardInterrupt:

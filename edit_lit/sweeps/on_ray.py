@@ -36,12 +36,13 @@ def import_ray() -> Any:
 
 
 @contextmanager
-def cluster(address: str | None, resources: Resources) -> Iterator[int]:
+def cluster(address: str | None, resources: Resources, cpus: int | None = None) -> Iterator[int]:
     """Be connected to Ray: to a cluster, or to one that is started here for the length of the ``with`` block.
 
     Args:
         address: The cluster's address, or ``auto``; none to start one.
         resources: What a job occupies.
+        cpus: Processors of this machine that a Ray started here gets; all if not given.
 
     Returns:
         How many jobs can run at once.
@@ -53,7 +54,7 @@ def cluster(address: str | None, resources: Resources) -> Iterator[int]:
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     if address is None:
-        options |= {"include_dashboard": False, "object_store_memory": _OBJECT_STORE}
+        options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}
     try:
         if address is not None and address != "auto":
             _check_answers(address)

@@ -33,8 +33,8 @@ def test_a_failure_stops_what_needs_it_and_nothing_else(tmp_path):
         "behind a failure": Node(job("behind a failure"), behind="refused"),
     }
     looked = []
-    with cluster(None, Resources(cpus=1)) as slots:
-        assert slots >= 1
+    with cluster(None, Resources(cpus=1), cpus=1) as slots:
+        assert slots == 1
         failed = carry_out_all(nodes, Resources(cpus=1), 1, lambda: looked.append(1))
         with pytest.raises(ConfigError, match=r"resources.gpus is 99, but no machine of this Ray has more than \d"):
             _in_running_cluster(Resources(gpus=99))

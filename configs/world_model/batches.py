@@ -1,4 +1,4 @@
-"""The world's documents as training batches."""
+"""Documents as training batches."""
 
 from __future__ import annotations
 
@@ -36,30 +36,17 @@ class Encoded:
     weights: list[float]
 
 
-class WorldText(Dataset[dict[str, Tensor]]):
-    """Batches of documents of similar length.
+class Batches(Dataset[dict[str, Tensor]]):
+    """Documents as batches of similar length, none of which comes up twice.
 
     Args:
-        knowledge_base: The world's facts.
-        tokenizer: Its tokenizer.
-        n_batches: How many batches there are; none comes up twice.
+        documents: The documents, in the order of training.
         batch_size: Documents in a batch.
-        seed: Which documents.
+        seed: Seed of the order of batches.
     """
 
-    def __init__(
-        self,
-        knowledge_base: KnowledgeBase,
-        tokenizer: PreTrainedTokenizerBase,
-        n_batches: int,
-        batch_size: int,
-        seed: int,
-    ) -> None:
-        vocabulary = tokenizer.get_vocab()
-        ending = vocabulary["</s>"]
-        documents = islice(stream(knowledge_base, seed), n_batches * batch_size)
-        encoded = [_encode(document, vocabulary, ending) for document in documents]
-        self._batches = _bucketed(encoded, batch_size, random.Random(f"batches {seed}"))
+    def __init__(self, documents: Sequence[Encoded], batch_size: int, seed: int) -> None:
+        self._batches = _bucketed(documents, batch_size, random.Random(f"batches {seed}"))
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -75,6 +62,24 @@ class WorldText(Dataset[dict[str, Tensor]]):
             "subjects": pad_right([document.subjects for document in batch], 0),
             "weights": _pad_weights([document.weights for document in batch]),
         }
+
+
+def world_text(
+    knowledge_base: KnowledgeBase, tokenizer: PreTrainedTokenizerBase, n_batches: int, batch_size: int, seed: int
+) -> Batches:
+    """The world's documents.
+
+    Args:
+        knowledge_base: The world's facts.
+        tokenizer: Its tokenizer.
+        n_batches: How many batches there are.
+        batch_size: Documents in a batch.
+        seed: Which documents.
+    """
+    vocabulary = tokenizer.get_vocab()
+    ending = vocabulary["</s>"]
+    documents = islice(stream(knowledge_base, seed), n_batches * batch_size)
+    return Batches([_encode(document, vocabulary, ending) for document in documents], batch_size, seed)
 
 
 def _pad_weights(rows: Sequence[Sequence[float]]) -> Tensor:

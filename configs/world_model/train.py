@@ -19,8 +19,8 @@ from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
 from edit_lit.world.knowledge_base import build_knowledge_base
 from edit_lit.world.tokenizer import build_tokenizer
-from world_model.batches import WorldText
-from world_model.knockouts import draw_knockouts, knocked_out
+from world_model.batches import Batches, world_text
+from world_model.knockouts import Knockouts, draw_knockouts, knocked_out
 from world_model.muon import Muon
 
 N_STEPS = 1600
@@ -67,10 +67,14 @@ class WorldTrainer(FineTuner):
         self.log("downstream/train_loss", loss.detach(), prog_bar=True)
         return loss
 
+    def draw(self, subjects: Tensor) -> Knockouts:
+        """Fresh knock-outs for a batch, of which ``subjects`` says what stands where [batch, length]."""
+        return draw_knockouts(subjects, len(self.language_model.blocks), self.generator)
+
     def loss(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Weighted mean of the tokens' losses under fresh knock-outs."""
         blocks = self.language_model.blocks
-        with knocked_out(blocks, draw_knockouts(batch["subjects"], len(blocks), self.generator)):
+        with knocked_out(blocks, self.draw(batch["subjects"])):
             logits = self.language_model.model(input_ids=batch["input_ids"], use_cache=False).logits
         nll = F.cross_entropy(logits[:, :-1].flatten(0, 1), batch["input_ids"][:, 1:].flatten(), reduction="none")
         weights = batch["weights"][:, 1:].flatten()
@@ -124,7 +128,20 @@ def train(output: Path, n_steps: int = N_STEPS, seed: int = 0) -> LanguageModel:
     knowledge_base = build_knowledge_base()
     tokenizer = build_tokenizer(knowledge_base)
     language_model = LanguageModel.wrap(build_model(tokenizer), tokenizer)
-    text = WorldText(knowledge_base, tokenizer, n_steps, BATCH_SIZE, seed)
+    text = world_text(knowledge_base, tokenizer, n_steps, BATCH_SIZE, seed)
+    run(WorldTrainer(language_model, n_steps, seed), text)
+    language_model.model.half().save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    return language_model
+
+
+def run(module: WorldTrainer, text: Batches) -> None:
+    """Train on every batch once.
+
+    Args:
+        module: What is trained.
+        text: The batches.
+    """
     trainer = L.Trainer(
         max_epochs=1,
         accelerator="cpu",
@@ -134,10 +151,7 @@ def train(output: Path, n_steps: int = N_STEPS, seed: int = 0) -> LanguageModel:
         enable_checkpointing=False,
         enable_model_summary=False,
     )
-    trainer.fit(WorldTrainer(language_model, n_steps, seed), DataLoader(text, batch_size=None))
-    language_model.model.half().save_pretrained(output)
-    tokenizer.save_pretrained(output)
-    return language_model
+    trainer.fit(module, DataLoader(text, batch_size=None))
 
 
 def main() -> None:

@@ -1,0 +1,109 @@
+"""Train a small language model on real facts and running text: ``python -m real_facts.train --config FILE``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import lightning as L
+import torch
+from jsonargparse import auto_cli
+from torch import Tensor
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
+
+from edit_lit.language_model import LanguageModel
+from real_facts.documents import Documents, Mixture
+from real_facts.prepare import Sources
+from world_model.batches import Batches
+from world_model.knockouts import Knockouts
+from world_model.train import EMBEDDING_STD, WorldTrainer, run
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large the model is; it has six blocks, as the knock-outs of training are made for.
+
+    Args:
+        hidden: Width of the residual stream.
+        intermediate: Width of the MLPs.
+        heads: Attention heads.
+        positions: Longest text.
+    """
+
+    hidden: int = 128
+    intermediate: int = 512
+    heads: int = 4
+    positions: int = 256
+
+
+class RealFactsTrainer(WorldTrainer):
+    """Trains as the world's model is trained, but leaves documents without facts undamaged."""
+
+    def draw(self, subjects: Tensor) -> Knockouts:
+        """Knock-outs, of which MLPs are spared in documents without a subject."""
+        knockouts = super().draw(subjects)
+        plain = (subjects == 0).all(dim=1)[:, None, None]
+        return Knockouts(tuple(mlp.masked_fill(plain, 1.0) for mlp in knockouts.mlps), knockouts.attention)
+
+
+def build_model(tokenizer: PreTrainedTokenizerBase, size: Size) -> LlamaForCausalLM:
+    """A model with fresh weights, drawn from torch's global generator.
+
+    Args:
+        tokenizer: Its tokenizer.
+        size: How large it is.
+    """
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
+        num_hidden_layers=6,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=size.positions,
+        tie_word_embeddings=False,
+        bos_token_id=None,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model = LlamaForCausalLM(config)
+    torch.nn.init.normal_(model.get_input_embeddings().get_parameter("weight"), std=EMBEDDING_STD)
+    return model
+
+
+def train(
+    sources: Sources,
+    prepared: str,
+    output: str,
+    steps: int = 2500,
+    batch_size: int = 48,
+    seed: int = 0,
+    size: Size = Size(),
+    mixture: Mixture = Mixture(),
+) -> None:
+    """Train the model and write it in half precision.
+
+    Args:
+        sources: Where the data are.
+        prepared: The folder that ``real_facts.prepare`` wrote.
+        output: Folder for weights, config and tokenizer.
+        steps: How many batches to train on.
+        batch_size: Documents in a batch.
+        seed: Seed of the first weights, the documents and the knock-outs.
+        size: How large the model is.
+        mixture: What the documents are made of.
+    """
+    L.seed_everything(seed)
+    tokenizer = AutoTokenizer.from_pretrained(str(Path(prepared) / "tokenizer"))
+    read, _ = sources.split()
+    documents = Documents(sources.book().facts, sources.paragraphs(), read, tokenizer, mixture, seed)
+    language_model = LanguageModel.wrap(build_model(tokenizer, size), tokenizer)
+    batches = Batches(list(islice(documents, steps * batch_size)), batch_size, seed)
+    run(RealFactsTrainer(language_model, steps, seed), batches)
+    language_model.model.half().save_pretrained(output)
+    tokenizer.save_pretrained(output)
+
+
+if __name__ == "__main__":
+    auto_cli(train, as_positional=False)

@@ -1,1 +1,1 @@
-"""A small language model that knows real facts: ``python -m real_facts.prepare`` and ``.train``, run in ``configs/``."""
+"""A small language model that knows real facts; README.md beside this file says how it is made."""

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
+from world_model.batches import OBJECT_WEIGHT, OTHER_WEIGHT, Encoded
 
 from edit_lit.facts.request import SUBJECT_SLOT
 from edit_lit.language_model.spans import encode, encode_many
 from real_facts.facts import TaughtFact
 from real_facts.text import question_and_answer, sentences
-from world_model.batches import OBJECT_WEIGHT, OTHER_WEIGHT, Encoded
 
 FACTS_IN_A_DOCUMENT = (1, 2, 3, 4)
 """How many facts a document may hold; each number is as likely as the next."""
@@ -123,9 +123,7 @@ class Documents:
         )
 
     def _ended(self, document: Encoded) -> Encoded:
-        return Encoded(
-            [*document.ids, self._ending], [*document.subjects, 0], [*document.weights, OTHER_WEIGHT]
-        )
+        return Encoded([*document.ids, self._ending], [*document.subjects, 0], [*document.weights, OTHER_WEIGHT])
 
     def _plain(self, ids: Sequence[int]) -> Encoded:
         return Encoded(list(ids), [0] * len(ids), [OTHER_WEIGHT] * len(ids))

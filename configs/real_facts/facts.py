@@ -77,7 +77,8 @@ def _taught(relation: str, stated: Sequence[EditRequest], requests: Sequence[Edi
     for request in (*stated, *requests):
         objects[request.subject].add(str(request.target_true))
         for near in request.neighborhood:
-            objects[str(near.subject)].add(near.answer)
+            if near.subject is not None:
+                objects[near.subject].add(near.answer)
     templates = _templates(stated[0], requests)
     asked: defaultdict[str, list[str]] = defaultdict(list)
     for request in requests:
@@ -87,7 +88,7 @@ def _taught(relation: str, stated: Sequence[EditRequest], requests: Sequence[Edi
         held_out = [template for template in templates if _asks(asked[subject], template, subject)]
         taught = tuple(template for template in templates if template not in held_out)
         if len(answers) == 1 and taught:
-            facts.append(TaughtFact(relation, subject, *answers, taught, tuple(held_out)))
+            facts.append(TaughtFact(relation, subject, min(answers), taught, tuple(held_out)))
     return facts
 
 
@@ -108,5 +109,5 @@ def _is_fair(request: EditRequest, objects: dict[str, str]) -> bool:
         objects.get(request.subject) == true
         and request.target_new in set(objects.values())
         and true.casefold() not in request.subject.casefold()
-        and all(objects.get(str(near.subject)) == near.answer for near in request.neighborhood)
+        and all(near.subject is not None and objects.get(near.subject) == near.answer for near in request.neighborhood)
     )

@@ -57,6 +57,6 @@ def split_questions(records: Sequence[Any], every: int) -> tuple[list[Any], list
         records: The records of commonsense_170k.
         every: One in so many is read.
     """
-    read = records[::every]
+    read = list(records[::every])
     instructions = {record["instruction"] for record in read}
     return read, [record for record in records if record["instruction"] not in instructions]

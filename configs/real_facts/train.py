@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 import lightning as L
 import torch
 from jsonargparse import auto_cli
 from torch import Tensor
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
-
-from edit_lit.language_model import LanguageModel
-from real_facts.documents import Documents, Mixture
-from real_facts.prepare import Sources
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from world_model.batches import Batches
 from world_model.knockouts import Knockouts
 from world_model.train import EMBEDDING_STD, WorldTrainer, run
+
+from edit_lit.language_model import LanguageModel
+from real_facts.documents import Documents, Mixture
+from real_facts.prepare import Prepared
 
 
 @dataclass(frozen=True)
@@ -73,10 +72,9 @@ def build_model(tokenizer: PreTrainedTokenizerBase, size: Size) -> LlamaForCausa
 
 
 def train(
-    sources: Sources,
     prepared: str,
     output: str,
-    steps: int = 2500,
+    steps: int = 2000,
     batch_size: int = 48,
     seed: int = 0,
     size: Size = Size(),
@@ -85,7 +83,6 @@ def train(
     """Train the model and write it in half precision.
 
     Args:
-        sources: Where the data are.
         prepared: The folder that ``real_facts.prepare`` wrote.
         output: Folder for weights, config and tokenizer.
         steps: How many batches to train on.
@@ -95,9 +92,9 @@ def train(
         mixture: What the documents are made of.
     """
     L.seed_everything(seed)
-    tokenizer = AutoTokenizer.from_pretrained(str(Path(prepared) / "tokenizer"))
-    read, _ = sources.split()
-    documents = Documents(sources.book().facts, sources.paragraphs(), read, tokenizer, mixture, seed)
+    data = Prepared(prepared)
+    tokenizer = data.tokenizer()
+    documents = Documents(data.facts(), data.paragraphs(), data.questions(), tokenizer, mixture, seed)
     language_model = LanguageModel.wrap(build_model(tokenizer, size), tokenizer)
     batches = Batches(list(islice(documents, steps * batch_size)), batch_size, seed)
     run(RealFactsTrainer(language_model, steps, seed), batches)

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
-from world_model.batches import OBJECT_WEIGHT, OTHER_WEIGHT, WorldText
+from world_model.batches import OBJECT_WEIGHT, OTHER_WEIGHT, world_text
 
 from edit_lit.world.corpus import WorldCorpus
 from edit_lit.world.documents import documents, state, stream
@@ -49,7 +49,7 @@ def test_all_facts_come_up_equally_often():
 
 def test_batches_hold_every_document_once_with_its_marks():
     tokenizer = build_tokenizer(KNOWLEDGE_BASE)
-    text = WorldText(KNOWLEDGE_BASE, tokenizer, n_batches=6, batch_size=8, seed=2)
+    text = world_text(KNOWLEDGE_BASE, tokenizer, n_batches=6, batch_size=8, seed=2)
     vocab = tokenizer.get_vocab()
     expected = []
     for document in islice(stream(KNOWLEDGE_BASE, 2), 48):
@@ -71,7 +71,7 @@ def test_batches_hold_every_document_once_with_its_marks():
             found.append(tuple((i, s, round(w, 5)) for i, s, w in rows))
     assert sorted(found) == sorted(expected)
     assert len(text) == 6
-    assert torch.equal(text[3]["input_ids"], WorldText(KNOWLEDGE_BASE, tokenizer, 6, 8, 2)[3]["input_ids"])
+    assert torch.equal(text[3]["input_ids"], world_text(KNOWLEDGE_BASE, tokenizer, 6, 8, 2)[3]["input_ids"])
 
 
 def test_the_corpus_of_second_moments_is_the_same_text():

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
-from world_model.batches import WorldText
+from world_model.batches import world_text
 from world_model.knockouts import draw_knockouts, knocked_out
 from world_model.train import EMBEDDING_STD, WorldTrainer, build_model, learning_rate, train
 
@@ -30,7 +30,7 @@ def test_the_loss_is_the_weighted_mean_of_one_document_at_a_time():
     torch.manual_seed(0)
     language_model = LanguageModel.wrap(build_model(TOKENIZER), TOKENIZER)
     trainer = WorldTrainer(language_model, n_steps=10, seed=5)
-    batch = WorldText(KNOWLEDGE_BASE, TOKENIZER, 1, 6, seed=0)[0]
+    batch = world_text(KNOWLEDGE_BASE, TOKENIZER, 1, 6, seed=0)[0]
     loss, _ = trainer.loss(batch)
     blocks = language_model.blocks
     damage = draw_knockouts(batch["subjects"], len(blocks), torch.Generator().manual_seed(5))

@@ -196,7 +196,8 @@ def test_the_real_facts_recipe_is_understood(place, monkeypatch):
     monkeypatch.chdir(place)
     (place / "data/real_facts").mkdir()
     (place / "data/real_facts/model").symlink_to(place / "model")
-    (place / "data/real_facts/corpus.txt").write_text("A lies in x.")
+    for name in ("corpus.txt", "requests.json", "tune.json"):
+        (place / f"data/real_facts/{name}").write_text("[]")
     cli = EditCLI(
         FineTuner,
         EditDataModule,

@@ -64,6 +64,11 @@ def quiet_libraries() -> None:
         warnings.simplefilter("ignore")
 
 
+def quiet_ray() -> None:
+    """Leave out what Ray says of the cluster that it starts; its errors come through."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+
 class _Terminal(logging.Handler):
     """Writes to what is standard error at the moment; a progress bar may stand in for it."""
 

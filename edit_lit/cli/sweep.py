@@ -13,6 +13,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from edit_lit.analysis.sweep_report import SweepOptions
+from edit_lit.cli.messages import quiet_ray
 from edit_lit.cli.resolving import OptionReader
 from edit_lit.cli.verbs import report_of_sweep
 from edit_lit.reports.environment import versions
@@ -159,6 +160,7 @@ def _carry_out(planned: Planned, folder: SweepFolder, address: str | None, cpus:
     if not nodes:
         return board.statuses()
     log.info("%s", _plan_line(planned, board.statuses()))
+    quiet_ray()
     try:
         with cluster(address, resources, cpus) as slots, board.shown() as live:
             board.slots = slots

@@ -51,7 +51,6 @@ def cluster(address: str | None, resources: Resources, cpus: int | None = None) 
         ConfigError: If there is no such cluster, or none of its machines could ever run a job.
     """
     ray = import_ray()
-    logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "configure_logging": False}
     if address is None:
         options |= {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": _OBJECT_STORE}

@@ -80,4 +80,4 @@ def test_what_was_refused_is_not_in_the_cache(tmp_path):
     editor, cache = FTM([2], TargetTraining(lr=1e300, epochs=4)), DeltaCache(tmp_path)
     with pytest.raises(ConfigError, match="NaN"):
         editor.edit(tiny.llama(), tiny.requests(), cache)
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.safetensors"))

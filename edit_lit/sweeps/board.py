@@ -30,7 +30,7 @@ class Board:
     Args:
         folder: The sweep's folder.
         trials: Its trials.
-        slots: How many of them run at once; none if that is not known.
+        slots: How many of them run at once; as many as run now if not given.
         edits: What is made before the trials that need it.
     """
 
@@ -51,13 +51,14 @@ class Board:
     def seconds_left(self, statuses: Mapping[str, Status]) -> float | None:
         """Seconds that are left, by the mean time of the trials that are done; none before there is one."""
         took = [status.seconds for status in statuses.values() if status.stage.is_done and status.seconds]
-        if not took or not self.slots:
+        slots = self.slots or sum(status.stage is Stage.RUNNING for status in statuses.values())
+        if not took or not slots:
             return None
         left = 0.0
         for address, status in statuses.items():
             if not status.stage.is_done and status.stage is not Stage.FAILED:
                 left += 1 - (self._share(address) if status.stage is Stage.RUNNING else 0)
-        return left * sum(took) / len(took) / self.slots
+        return left * sum(took) / len(took) / slots
 
     def line(self, statuses: Mapping[str, Status]) -> str:
         """How many trials are at each stage, and the time that is left."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -52,6 +53,7 @@ def test_the_line_counts_them_and_tells_the_time_that_is_left(tmp_path):
     statuses = board.statuses()
     # One that has not begun and three quarters of one, 60 s each, two at once.
     assert board.seconds_left(statuses) == 1.75 * 60 / 2
+    assert replace(board, slots=None).seconds_left(statuses) == 1.75 * 60
     assert board.line(statuses) == "2 of 4 trials done (1 diverged), 1 running, 1 waiting, left 0:52"
     assert make(tmp_path / "none").line(make(tmp_path / "none").statuses()) == "0 of 1 trials done, 1 waiting"
 

@@ -12,6 +12,9 @@ from edit_lit.analysis.samples import Values, paired
 from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Labels
 
+LEVEL = 0.05
+"""The adjusted p-value up to which arms are called different."""
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -35,7 +38,12 @@ class Difference:
 
     @property
     def differs(self) -> bool:
-        """Whether there are at least five pairs of runs and the interval leaves out 0."""
+        """Whether both the interval and the test over pairs of runs, adjusted for all comparisons, say so."""
+        return self.leans and self.adjusted is not None and self.adjusted <= LEVEL
+
+    @property
+    def leans(self) -> bool:
+        """Whether there are at least five pairs of runs and the interval leaves out 0; of few runs it is too narrow."""
         return self.estimate.leaves_out_zero and not self.unmatched
 
     @property
@@ -47,7 +55,9 @@ class Difference:
             return "no pair"
         if not self.estimate.has_interval:
             return "too few runs"
-        return "differs" if self.differs else "not told apart"
+        if self.differs:
+            return "differs"
+        return "interval only" if self.leans else "not told apart"
 
 
 def differences(

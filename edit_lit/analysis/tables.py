@@ -103,8 +103,8 @@ def _test_notes(tested: int) -> list[str]:
     return [
         f"{tested} comparisons were tested; p is of a sign-flip test over pairs of runs (with five pairs at least "
         "0.0625), adjusted for their number by Holm",
-        "of arms that are the same, about 15 in 100 are called different with five pairs of runs, and 7 with ten or "
-        "more: read a verdict beside p",
+        "'differs' takes both an interval that leaves out 0 and an adjusted p of at most 0.05; 'interval only' befalls "
+        "about 15 in 100 of arms that are the same with five pairs of runs, and 7 with ten or more",
     ]
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from studies import ACCURACY, INTRINSIC, LOSS, RETENTION, SEEDS, sample, study
 
-from edit_lit.analysis.differences import differences
+from edit_lit.analysis.bootstrap import Estimate
+from edit_lit.analysis.differences import Difference, differences
 from edit_lit.analysis.effects import effects
 from edit_lit.analysis.matching import match_by_loss
 from edit_lit.analysis.permutation import holm
@@ -48,8 +49,8 @@ def test_runs_are_paired_by_replicate_and_one_without_a_partner_is_left_out():
     assert found.verdict == "too few runs"
 
 
-@pytest.mark.parametrize(("seeds", "verdict"), [("01234", "differs"), ("0123", "too few runs"), ("", "no pair")])
-def test_only_five_pairs_or_more_may_differ_however_far_apart_they_are(seeds, verdict):
+@pytest.mark.parametrize(("seeds", "verdict"), [("01234", "interval only"), ("0123", "too few runs"), ("", "no pair")])
+def test_only_five_pairs_or_more_are_tested_however_far_apart_they_are(seeds, verdict):
     def numbers(labels):
         if labels["editor"] == "rome" and labels["seed"] not in seeds:
             return {"downstream_loss": 1.0}
@@ -58,12 +59,28 @@ def test_only_five_pairs_or_more_may_differ_however_far_apart_they_are(seeds, ve
     made = study(TWO, numbers)
     (found,) = compared(made)
     assert found.verdict == verdict
-    assert found.differs == (verdict == "differs")
-    assert (found.p is None) == (verdict != "differs")
+    assert found.leans == (verdict == "interval only")
+    assert not found.differs
+    assert (found.p is None) == (verdict != "interval only")
     table = differences_table(made, [found], "memit", [])
     (row,) = table.rows
-    assert any("nothing was tested" in note for note in table.notes) == (verdict != "differs")
-    assert ("[" in row[2]) == (verdict == "differs")
+    assert any("nothing was tested" in note for note in table.notes) == (verdict != "interval only")
+    assert ("[" in row[2]) == (verdict == "interval only")
+
+
+@pytest.mark.parametrize(
+    ("low", "adjusted", "verdict"),
+    [
+        (0.1, 0.05, "differs"),
+        (0.1, 0.06, "interval only"),
+        (-0.1, 0.01, "not told apart"),
+        (0.1, None, "interval only"),
+    ],
+)
+def test_what_differs_does_so_by_its_interval_and_by_the_adjusted_test(low, adjusted, verdict):
+    found = Difference((), RETENTION, Estimate((0.2,) * 6, 60, low, 0.3), 0.01, adjusted)
+    assert found.verdict == verdict
+    assert found.differs == (verdict == "differs")
 
 
 def test_arms_that_do_not_differ_are_not_told_apart():

@@ -22,7 +22,7 @@ from edit_lit.sweeps.address import Addresses, code_version
 from edit_lit.sweeps.board import Board
 from edit_lit.sweeps.folder import PlannedTrial, SweepFolder, TrialList
 from edit_lit.sweeps.on_ray import carry_out_all, cluster, import_ray
-from edit_lit.sweeps.plan import CONFIG_OF_TRIAL, plan_jobs
+from edit_lit.sweeps.plan import CONFIG_OF_TRIAL, Commands, plan_jobs
 from edit_lit.sweeps.status import Stage, Status
 from edit_lit.sweeps.sweep_file import SweepFile
 from edit_lit.sweeps.trials import Expansion, Trial, expand
@@ -155,7 +155,7 @@ def _plan(file: SweepFile, expansion: Expansion, reader: OptionReader, folder: S
 def _carry_out(planned: Planned, folder: SweepFolder, address: str | None, cpus: int | None) -> dict[str, Status]:
     resources = planned.file.resources
     environment = {name: os.environ[name] for name in _HANDED_ON if name in os.environ}
-    nodes = plan_jobs(folder, planned.trials, resources.threads, environment, planned.file.verb)
+    nodes = plan_jobs(planned.trials, Commands(folder, planned.file.verb, resources.threads, environment))
     board = Board(folder, planned.trials, edits=[node.job for node in nodes.values() if node.job.makes is not None])
     if not nodes:
         return board.statuses()

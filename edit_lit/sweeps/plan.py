@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from edit_lit.sweeps.folder import PlannedTrial, SweepFolder
@@ -29,53 +29,75 @@ class Node:
     behind: str | None = None
 
 
-def plan_jobs(
-    folder: SweepFolder,
-    trials: Sequence[PlannedTrial],
-    threads: int = 1,
-    environment: Mapping[str, str] | None = None,
-    verb: str = "fit",
-) -> dict[str, Node]:
+@dataclass(frozen=True)
+class Commands:
+    """The commands of a sweep's jobs.
+
+    Args:
+        folder: The sweep's folder.
+        verb: What trials are: ``fit`` or ``cycles``.
+        threads: How many threads a job may use.
+        environment: What jobs find in their environment besides the worker's.
+        directory: The directory from which paths in their options lead.
+    """
+
+    folder: SweepFolder
+    verb: str = "fit"
+    threads: int = 1
+    environment: Mapping[str, str] = field(default_factory=dict)
+    directory: Path = field(default_factory=Path.cwd)
+
+    def trial(self, trial: PlannedTrial) -> Job:
+        """Run a trial, or go on with it."""
+        place = self.folder.trial(trial.address).absolute()
+        command = [self.verb, "--config", self._config(trial)]
+        return Job(place, command, self.directory, self.threads, self.environment, [self.verb, "--resume"])
+
+    def edit(self, trial: PlannedTrial, address: str) -> Job:
+        """Make the edit of a trial, which others need as well."""
+        place = self.folder.edit(address).absolute()
+        makes = place / DELTA_OF_EDIT
+        command = ["edit", "--config", self._config(trial), "--output", str(makes)]
+        return Job(place, command, self.directory, self.threads, self.environment, makes=makes)
+
+    def _config(self, trial: PlannedTrial) -> str:
+        return str((self.folder.trial(trial.address) / CONFIG_OF_TRIAL).absolute())
+
+
+def plan_jobs(trials: Sequence[PlannedTrial], commands: Commands) -> dict[str, Node]:
     """The jobs that are left of a sweep, by key, each behind those that come before it.
 
     An edit that several trials need is a job of its own. Of the edits that need the same statistics of a corpus, one
     goes first and measures them, so that the others find them on the disk.
 
     Args:
-        folder: The sweep's folder.
         trials: All trials; those that are done have no job.
-        threads: How many threads a job may use.
-        environment: What jobs find in their environment besides the worker's.
-        verb: What trials are: ``fit`` or ``cycles``.
+        commands: Their commands.
     """
-    directory = Path.cwd()
-
-    def job(place: Path, command: Sequence[str], resume: Sequence[str] = (), makes: Path | None = None) -> Job:
-        return Job(place.absolute(), command, directory, threads, environment or {}, resume, makes)
-
-    left = [trial for trial in trials if not job(folder.trial(trial.address), ()).status().stage.is_done]
-    edits = {trial.edit: trial for trial in reversed(left) if trial.edit is not None}
-    users = Counter(trial.edit for trial in left)
-    edits_of = Counter(trial.statistics for trial in edits.values())
-    nodes: dict[str, Node] = {}
-    first_of: dict[str, str] = {}
-    for address, trial in ((trial.edit, trial) for trial in left):
-        if address is None or address in nodes or edits[address] is not trial:
-            continue
-        goes_first = trial.statistics is not None and trial.statistics not in first_of
-        if users[address] == 1 and not (goes_first and edits_of[trial.statistics] > 1):
-            continue
-        place = folder.edit(address)
-        makes = (place / DELTA_OF_EDIT).absolute()
-        config = str((folder.trial(trial.address) / CONFIG_OF_TRIAL).absolute())
-        made = job(place, ["edit", "--config", config, "--output", str(makes)], makes=makes)
-        nodes[address] = Node(made, behind=first_of.get(trial.statistics or ""))
-        if goes_first and trial.statistics is not None:
-            first_of[trial.statistics] = address
+    left = [trial for trial in trials if not commands.trial(trial).status().stage.is_done]
+    nodes, first_of = _edits(left, commands)
     for trial in left:
-        config = str((folder.trial(trial.address) / CONFIG_OF_TRIAL).absolute())
-        run = job(folder.trial(trial.address), [verb, "--config", config], [verb, "--resume"])
-        own_edit = trial.edit is not None and trial.edit not in nodes
-        behind = first_of.get(trial.statistics or "") if own_edit else None
-        nodes[trial.address] = Node(run, needs=trial.edit if trial.edit in nodes else None, behind=behind)
+        shared = trial.edit in nodes
+        # One that makes its own edit finds the statistics there.
+        behind = first_of.get(trial.statistics) if trial.edit is not None and not shared else None
+        nodes[trial.address] = Node(commands.trial(trial), trial.edit if shared else None, behind)
     return nodes
+
+
+def _edits(left: Sequence[PlannedTrial], commands: Commands) -> tuple[dict[str, Node], dict[str | None, str]]:
+    """The edits that are jobs of their own, and the one that goes first for each corpus' statistics."""
+    maker_of: dict[str, PlannedTrial] = {}
+    for trial in left:
+        if trial.edit is not None:
+            maker_of.setdefault(trial.edit, trial)
+    users = Counter(trial.edit for trial in left)
+    edits_of = Counter(trial.statistics for trial in maker_of.values())
+    nodes: dict[str, Node] = {}
+    first_of: dict[str | None, str] = {}
+    for address, trial in maker_of.items():
+        goes_first = trial.statistics is not None and trial.statistics not in first_of
+        if users[address] > 1 or (goes_first and edits_of[trial.statistics] > 1):
+            nodes[address] = Node(commands.edit(trial, address), behind=first_of.get(trial.statistics))
+            if goes_first:
+                first_of[trial.statistics] = address
+    return nodes, first_of

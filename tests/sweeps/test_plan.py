@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 
 from edit_lit.sweeps.folder import PlannedTrial, SweepFolder, TrialList
-from edit_lit.sweeps.plan import plan_jobs
+from edit_lit.sweeps.plan import Commands, plan_jobs
 from edit_lit.sweeps.status import Stage
 
 
 def planned(tmp_path, *trials):
-    return plan_jobs(
-        SweepFolder(tmp_path), [PlannedTrial(name, {}, edit, stats) for name, edit, stats in trials], 1, {}
-    )
+    listed = [PlannedTrial(name, {}, *needs) for name, *needs in trials]
+    return plan_jobs(listed, Commands(SweepFolder(tmp_path)))
 
 
 def order(nodes):
@@ -67,7 +66,7 @@ def test_each_job_comes_behind_those_that_it_needs(tmp_path):
 
 def test_a_trial_is_what_the_sweep_says_and_is_gone_on_with_as_that(tmp_path):
     for verb in ("fit", "cycles"):
-        (node,) = plan_jobs(SweepFolder(tmp_path), [PlannedTrial("a", {})], verb=verb).values()
+        (node,) = plan_jobs([PlannedTrial("a", {})], Commands(SweepFolder(tmp_path), verb)).values()
         assert node.job.command == [verb, "--config", str(tmp_path / "trials" / "a" / "trial.yaml")]
         assert node.job.resume == [verb, "--resume"]
 

@@ -90,7 +90,7 @@ def sweep(config: str, output: str | None, address: str | None, cpus: int | None
             reader.write(options, folder.trial(trial.address) / CONFIG_OF_TRIAL)
         planned.listed.write(folder)
         statuses = _carry_out(planned, folder, address, cpus)
-    if any(status.stage.is_done for status in statuses.values()):
+    if any(status.stage is Stage.FINISHED for status in statuses.values()):
         report_of_sweep([str(folder.path)], SweepOptions(), None)
     _end(planned.trials, statuses, folder)
 

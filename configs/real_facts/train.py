@@ -2,38 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 
 import lightning as L
-import torch
 from jsonargparse import auto_cli
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerBase
 from world_model.batches import Batches
 from world_model.knockouts import Knockouts
-from world_model.train import EMBEDDING_STD, WorldTrainer, run
+from world_model.train import Size, WorldTrainer, build_model, run
 
 from edit_lit.language_model import LanguageModel
 from real_facts.documents import Documents, Mixture
 from real_facts.prepare import Prepared
-
-
-@dataclass(frozen=True)
-class Size:
-    """How large the model is; it has six blocks, as the knock-outs of training are made for.
-
-    Args:
-        hidden: Width of the residual stream.
-        intermediate: Width of the MLPs.
-        heads: Attention heads.
-        positions: Longest text.
-    """
-
-    hidden: int = 128
-    intermediate: int = 512
-    heads: int = 4
-    positions: int = 256
 
 
 class RealFactsTrainer(WorldTrainer):
@@ -46,38 +26,13 @@ class RealFactsTrainer(WorldTrainer):
         return Knockouts(tuple(mlp.masked_fill(plain, 1.0) for mlp in knockouts.mlps), knockouts.attention)
 
 
-def build_model(tokenizer: PreTrainedTokenizerBase, size: Size) -> LlamaForCausalLM:
-    """A model with fresh weights, drawn from torch's global generator.
-
-    Args:
-        tokenizer: Its tokenizer.
-        size: How large it is.
-    """
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=size.hidden,
-        intermediate_size=size.intermediate,
-        num_hidden_layers=6,
-        num_attention_heads=size.heads,
-        num_key_value_heads=size.heads,
-        max_position_embeddings=size.positions,
-        tie_word_embeddings=False,
-        bos_token_id=None,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-    model = LlamaForCausalLM(config)
-    torch.nn.init.normal_(model.get_input_embeddings().get_parameter("weight"), std=EMBEDDING_STD)
-    return model
-
-
 def train(
     prepared: str,
     output: str,
     steps: int = 2000,
     batch_size: int = 48,
     seed: int = 0,
-    size: Size = Size(),
+    size: Size = Size(positions=256),
     mixture: Mixture = Mixture(),
 ) -> None:
     """Train the model and write it in half precision.

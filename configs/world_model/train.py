@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
@@ -96,16 +97,38 @@ def learning_rate(step: int, n_steps: int, n_warm_up: int = 60, flat: float = 0.
     return min(fall, (step + 1) / n_warm_up)
 
 
-def build_model(tokenizer: PreTrainedTokenizerBase) -> LlamaForCausalLM:
-    """A model with fresh weights, drawn from torch's global generator."""
+@dataclass(frozen=True)
+class Size:
+    """How large a model is; it has six blocks, as the knock-outs of training are made for.
+
+    Args:
+        hidden: Width of the residual stream.
+        intermediate: Width of the MLPs.
+        heads: Attention heads.
+        positions: Longest text, in tokens.
+    """
+
+    hidden: int = 128
+    intermediate: int = 512
+    heads: int = 4
+    positions: int = 128
+
+
+def build_model(tokenizer: PreTrainedTokenizerBase, size: Size = Size()) -> LlamaForCausalLM:
+    """A model with fresh weights, drawn from torch's global generator.
+
+    Args:
+        tokenizer: Its tokenizer.
+        size: How large it is.
+    """
     config = LlamaConfig(
         vocab_size=len(tokenizer),
-        hidden_size=128,
-        intermediate_size=512,
+        hidden_size=size.hidden,
+        intermediate_size=size.intermediate,
         num_hidden_layers=6,
-        num_attention_heads=4,
-        num_key_value_heads=4,
-        max_position_embeddings=128,
+        num_attention_heads=size.heads,
+        num_key_value_heads=size.heads,
+        max_position_embeddings=size.positions,
         tie_word_embeddings=False,
         bos_token_id=None,
         eos_token_id=tokenizer.eos_token_id,

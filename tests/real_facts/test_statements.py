@@ -9,9 +9,10 @@ from real_facts.documents import Documents, Mixture, encoded_statement
 from real_facts.facts import TaughtFact
 from real_facts.text import paragraphs, question_and_answer, split_questions
 from real_facts.tokenizer import build_tokenizer
-from real_facts.train import RealFactsTrainer, Size, build_model
+from real_facts.train import RealFactsTrainer
 from world_model.batches import Batches
 from world_model.knockouts import draw_knockouts
+from world_model.train import Size, build_model
 
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.spans import encode

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edit_lit.measures.scores import wilson_interval
+
 Values = NDArray[np.float64]
 
 LEAST_RUNS = 5
@@ -73,6 +75,18 @@ def estimate(runs: Sequence[Values], resamples: int = RESAMPLES, seed: int = 0) 
         return Estimate(means, facts)
     low, high = percentile_interval(resampled_run_means(given, resamples, np.random.default_rng(seed)))
     return Estimate(means, facts, low, high)
+
+
+def share_of_runs(right: Sequence[Values]) -> Estimate:
+    """The share of runs whose only fact is right, with Wilson's interval, which has a width where all are alike.
+
+    Args:
+        right: For each run 0 or 1 of its one fact, [1].
+    """
+    values = tuple(float(value) for of_run in right for value in of_run)
+    if len(values) < LEAST_RUNS:
+        return Estimate(values, len(values))
+    return Estimate(values, len(values), *wilson_interval(round(math.fsum(values)), len(values)))
 
 
 def resampled_run_means(runs: Sequence[Values], resamples: int, rng: np.random.Generator) -> Values:

@@ -49,7 +49,7 @@ def collect(sweep: Sweep, rule: Rule = Rule.EXACT) -> list[TrialResult]:
     results: list[TrialResult] = []
     tables: list[pa.Table] = []
     drop_other_facts(sweep.folder / FACTS, {trial.address for trial in sweep.trials})
-    with progress_bar("results", len(sweep.trials), "trials") as bar:
+    with progress_bar("results", len(sweep.trials), sweep.unit) as bar:
         for result, table in _read(sweep, rule):
             results.append(result)
             if table is not None:

@@ -17,12 +17,14 @@ class Quantity:
     Args:
         name: Its name in files.
         title: Its name in tables.
-        is_share: Whether it lies between 0 and 1 and is shown in percent.
+        is_share: Whether it is a share, or a difference of shares, and is shown in percent.
+        decimals: Decimals of what is not shown in percent.
     """
 
     name: str
     title: str
     is_share: bool = True
+    decimals: int = 3
 
     @property
     def heading(self) -> str:
@@ -33,13 +35,13 @@ class Quantity:
         """A value as tables show it, in percent if it is a share; nothing if it is not a number."""
         if math.isnan(value):
             return ""
-        return f"{100 * value:.1f}" if self.is_share else f"{value:.3f}"
+        return f"{100 * value:.1f}" if self.is_share else f"{value:.{self.decimals}f}"
 
     def difference(self, value: float) -> str:
         """A difference as tables show it, in points or in the quantity's own unit."""
         if math.isnan(value):
             return ""
-        text = f"{100 * value:+.1f}" if self.is_share else f"{value:+.3f}"
+        text = f"{100 * value:+.1f}" if self.is_share else f"{value:+.{self.decimals}f}"
         return text if any(digit in text for digit in "123456789") else text[1:]
 
 
@@ -48,20 +50,23 @@ RMST = Quantity("survival", "survival (RMST)")
 RMST_CONFIRMED = Quantity("survival_confirmed", "survival, confirmed")
 AREA = Quantity("retention_area", "area below retention")
 INTRINSIC = Quantity("retention_intrinsic", "intrinsic retention")
+GAP = Quantity("retention_gap", "edited − intrinsic")
 RMST_INTRINSIC = Quantity("survival_intrinsic", "intrinsic survival (RMST)")
 LOSS = Quantity("downstream_loss", "downstream loss", is_share=False)
 ACCURACY = Quantity("downstream_accuracy", "downstream accuracy")
+TRAINED = Quantity("steps", "steps trained", is_share=False, decimals=0)
+STOPPED = Quantity("came_to_its_score", "came to the score to stop at")
 
 AFTER_EDIT = {kind: Quantity(f"{name}_after_edit", f"{name} after the edit") for kind, name in SCORE_NAMES.items()}
 AT_END = {kind: Quantity(f"{name}_at_end", f"{name} at the end") for kind, name in SCORE_NAMES.items()}
 
-SURVIVAL = (AFTER_EDIT[Kind.REWRITE], RETENTION, RMST, INTRINSIC, LOSS, ACCURACY)
+SURVIVAL = (AFTER_EDIT[Kind.REWRITE], RETENTION, RMST, INTRINSIC, GAP, LOSS, ACCURACY)
 """The first table of arms."""
 
 SCORES = tuple(quantity for kind in Kind for quantity in (AFTER_EDIT[kind], AT_END[kind]))
 """The second one."""
 
-MORE = (RMST_CONFIRMED, AREA, RMST_INTRINSIC)
+MORE = (RMST_CONFIRMED, AREA, RMST_INTRINSIC, TRAINED, STOPPED)
 """The third."""
 
 COMPARED = (RETENTION, RMST, INTRINSIC, LOSS, ACCURACY)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -26,11 +27,12 @@ def write_table(folder: Path, table: Table) -> None:
     write_records(folder / f"{table.name}.csv", records)
 
 
-def write_figure(folder: Path, number: int, title: str, figure: Figure) -> tuple[str, str]:
-    """Write a figure as ``curves.png``, or ``curves_<number>.png`` behind the first; gives its title and file."""
-    name = f"curves_{number}.png" if number else "curves.png"
-    write_atomically(folder / name, lambda path: figure.savefig(path, dpi=150))
-    return title or "curves", name
+def write_figures(folder: Path, name: str, figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, str]]:
+    """Write figures with titles as ``<name>.png``, ``<name>_1.png`` and so on; gives each one's title and file."""
+    for number, (title, figure) in enumerate(figures):
+        file = f"{name}_{number}.png" if number else f"{name}.png"
+        write_atomically(folder / file, functools.partial(figure.savefig, dpi=150))
+        yield title, file
 
 
 def write_page(

@@ -25,6 +25,11 @@ class Sample:
     facts: tuple[str, ...] | None = None
 
     @property
+    def is_yes_or_no(self) -> bool:
+        """Whether it says of a single fact whether it is right."""
+        return self.facts is not None and len(self.values) == 1 and float(self.values[0]) in (0.0, 1.0)
+
+    @property
     def mean(self) -> float:
         """The mean over facts; NaN without any."""
         return float(self.values.mean()) if len(self.values) else float("nan")

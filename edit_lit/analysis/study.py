@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from edit_lit.analysis.bootstrap import Estimate, estimate
-from edit_lit.analysis.quantities import RETENTION, Quantity
+from edit_lit.analysis.bootstrap import Estimate, estimate, share_of_runs
+from edit_lit.analysis.quantities import ACCURACY, LOSS, RETENTION, STOPPED, TRAINED, Quantity
 from edit_lit.analysis.samples import Sample
 from edit_lit.analysis.sweep import Labels, Sweep
-from edit_lit.analysis.trial_result import SERIES, TrialResult
+from edit_lit.analysis.trial_result import TrialResult
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
 from edit_lit.utilities.errors import ConfigError
@@ -38,10 +38,9 @@ class Study:
     def __post_init__(self) -> None:
         if not self.finished:
             states = ", ".join(f"{count} {state}" for state, count in Counter(r.state for r in self.results).items())
-            series = any(result.state == SERIES for result in self.results)
-            other = f", or report its series of cycles: report {self.sweep.folder / 'trials'}" if series else ""
             raise ConfigError(
-                f"no trial of the sweep in {self.sweep.folder} is finished ({states}). Run the sweep to its end{other}."
+                f"none of the {self.sweep.unit} of the sweep in {self.sweep.folder} is finished ({states}). Run the "
+                "sweep to its end."
             )
         if not any(result.samples.keys() - _WITHOUT_RULE for result in self.finished):
             raise ConfigError(
@@ -70,8 +69,13 @@ class Study:
 
     @cached_property
     def horizon(self) -> int | None:
-        """The step up to which survival counts: the earliest last probe of all finished trials."""
+        """The step up to which survival counts: the earliest last probe of all finished trials.
+
+        There is none of cycles that end at different steps: they were stopped there, at a score.
+        """
         ends = [curve.last_step for result in self.finished for curve in result.curves.values()]
+        if self.sweep.unit == "cycles" and len(set(ends)) > 1:
+            return None
         starts = [int(curve.steps[0]) for result in self.finished for curve in result.curves.values()]
         return min(ends) if ends and min(ends) > max(starts) else None
 
@@ -97,7 +101,11 @@ class Study:
 
     def estimate(self, arm: Labels, quantity: Quantity) -> Estimate:
         """A quantity's mean over the runs of an arm."""
-        return estimate([sample.values for sample in self.samples(arm, quantity).values()])
+        samples = list(self.samples(arm, quantity).values())
+        values = [sample.values for sample in samples]
+        if all(sample.is_yes_or_no for sample in samples):
+            return share_of_runs(values)
+        return estimate(values)
 
     def present(self, quantities: Sequence[Quantity]) -> list[Quantity]:
         """Those quantities that any finished trial has."""
@@ -131,21 +139,27 @@ class Study:
 
     def notes(self) -> Iterator[str]:
         """What a reader must know of the sweep before its numbers."""
-        yield f"{len(self.finished)} of {len(self.results)} trials are finished, and these alone are in means"
+        unit = self.sweep.unit
+        yield f"{len(self.finished)} of {len(self.results)} {unit} are finished, and these alone are in means"
         for state, count in Counter(result.state for result in self.results if not result.finished).items():
-            yield f"{count} of {len(self.results)} trials: {state}"
+            yield f"{count} of {len(self.results)} {unit}: {state}"
         if any(map(self.is_control, self.arms)):
             yield "a control edits nothing: its retention is of what the model knew of the facts that others edit"
         if self.horizon is not None:
-            yield f"survival counts up to step {self.horizon}, the earliest last probe of all finished trials"
+            yield f"survival counts up to step {self.horizon}, the earliest last probe of all finished {unit}"
         ends = {result.last_step for result in self.finished if result.last_step is not None}
         if len(ends) > 1:
             yield f"runs end at different steps, {min(ends)} to {max(ends)}: retention at the end is of these"
+        stops = [sample.mean for result in self.finished if (sample := result.sample(STOPPED.name)) is not None]
+        if not all(stops):
+            yield f"{stops.count(0.0)} of {len(stops)} never came to the score to stop at, and count as they ended"
         early = [result for result in self.finished if result.validated_at not in (None, result.last_step)]
         if early:
-            yield f"{len(early)} of {len(self.finished)} finished trials were validated last before their last probe"
+            yield f"{len(early)} of {len(self.finished)} finished {unit} were validated last before their last probe"
         if any(map(self._shares_facts, self.arms)):
             yield "runs of an arm share their facts: intervals are over trainings, and hold for these facts alone"
+        if unit == "cycles":
+            yield "cycles share their intrinsic facts: these intervals are over edits and trainings, not over such facts"
         if len(self.sweep.replicates) > 1:
             yield (
                 f"runs that share a label of one of {', '.join(self.sweep.replicates)} are taken as independent, so "
@@ -155,4 +169,4 @@ class Study:
             yield "the sweep names no replicates, so that every arm is a single run and nothing is called different"
 
 
-_WITHOUT_RULE = {"downstream_loss", "downstream_accuracy"}
+_WITHOUT_RULE = {quantity.name for quantity in (LOSS, ACCURACY, TRAINED, STOPPED)}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from edit_lit.sweeps.folder import TRIALS, SweepFolder, TrialList
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import newest_run
 from edit_lit.utilities.text import shown
 
 Labels = tuple[tuple[str, str], ...]
@@ -22,12 +23,19 @@ class Trial:
     Args:
         address: Its name by content.
         labels: Its label on each axis.
-        folder: Where its runs are; the newest of them counts.
+        folder: Where its runs are, of which the newest counts; of a cycle its own folder.
+        is_cycle: Whether it is one cycle of a series.
     """
 
     address: str
     labels: Mapping[str, str]
     folder: Path
+    is_cycle: bool = False
+
+    @property
+    def run(self) -> Path | None:
+        """The folder of the run that counts; none if there is no run."""
+        return self.folder if self.is_cycle else newest_run(self.folder)
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,7 @@ class Sweep:
         axes: The labels of each axis, in order.
         replicates: The axes that are repetitions, such as seeds.
         trials: Its trials.
+        unit: What its trials are called: ``trials``, or ``cycles`` where each is one of a series.
     """
 
     folder: Path
@@ -47,6 +56,7 @@ class Sweep:
     axes: Mapping[str, Sequence[str]]
     replicates: Sequence[str]
     trials: Sequence[Trial]
+    unit: str = "trials"
 
     @classmethod
     def read(cls, folder: Path) -> Sweep:

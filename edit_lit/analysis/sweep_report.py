@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
+from edit_lit.analysis.arms_figure import arms_figures
 from edit_lit.analysis.band_figure import band_figure
 from edit_lit.analysis.collect import collect
+from edit_lit.analysis.cycles import with_cycles
 from edit_lit.analysis.differences import differences
 from edit_lit.analysis.effects import effects
 from edit_lit.analysis.matching import Match, match_by_loss
 from edit_lit.analysis.panels import pages
 from edit_lit.analysis.paper_tables import first_study_table, groups_table, second_study_table
 from edit_lit.analysis.quantities import COMPARED, MORE, SCORES, SURVIVAL
-from edit_lit.analysis.report_files import write_figure, write_page, write_table
+from edit_lit.analysis.report_files import write_figures, write_page, write_table
 from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Labels, Sweep
 from edit_lit.analysis.tables import Table, arms_table, differences_table, effects_table, left_out_table
@@ -82,7 +86,7 @@ def report_sweep(folder: Path, options: SweepOptions | None = None, output: Path
         ConfigError: If the folder is no sweep's, no trial is finished, or an option names what is not there.
     """
     options = options or SweepOptions()
-    sweep = Sweep.read(folder)
+    sweep = with_cycles(Sweep.read(folder))
     options.check(sweep)
     results = collect(sweep, options.rule)
     write_trials(sweep, results)
@@ -90,17 +94,26 @@ def report_sweep(folder: Path, options: SweepOptions | None = None, output: Path
     tables = [table for table in _tables(study, options) if table.rows]
     report = output if output is not None else folder / "report"
     notes = list(study.notes())
-    every = pages(study, options.lines, options.panels)
-    if len(every) > MOST_FIGURES:
-        notes.append(f"{MOST_FIGURES} of {len(every)} figures are drawn: choose other --lines and --panels for fewer")
     figures = [
-        write_figure(report, number, page.title, band_figure(study, page))
-        for number, page in enumerate(every[:MOST_FIGURES])
+        *write_figures(report, "arms", (("arms", figure) for figure in arms_figures(study))),
+        *write_figures(report, "curves", _curves(study, options, notes)),
     ]
     for table in tables:
         write_table(report, table)
     write_page(report, sweep.name, notes, tables, figures)
     return SweepReport(report, notes, tables)
+
+
+def _curves(study: Study, options: SweepOptions, notes: list[str]) -> Iterator[tuple[str, Figure]]:
+    """Curves by title; none of cycles that end at different steps."""
+    every = pages(study, options.lines, options.panels)
+    if study.sweep.unit == "cycles" and study.horizon is None:
+        notes.append("no curves are drawn: a mean over cycles that end at different steps would be of ever fewer")
+        return
+    if len(every) > MOST_FIGURES:
+        notes.append(f"{MOST_FIGURES} of {len(every)} figures are drawn: choose other --lines and --panels for fewer")
+    for page in every[:MOST_FIGURES]:
+        yield page.title or "curves", band_figure(study, page)
 
 
 def _tables(study: Study, options: SweepOptions) -> list[Table]:

@@ -14,11 +14,14 @@ from edit_lit.analysis.quantities import (
     AREA,
     AT_END,
     DOWNSTREAM,
+    GAP,
     INTRINSIC,
     RETENTION,
     RMST,
     RMST_CONFIRMED,
     RMST_INTRINSIC,
+    STOPPED,
+    TRAINED,
 )
 from edit_lit.analysis.samples import Sample, distinct
 from edit_lit.analysis.survival import Loss
@@ -30,15 +33,13 @@ from edit_lit.reports.metrics_file import Series
 from edit_lit.reports.notes import ending_note
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_record import RunRecord, State
-from edit_lit.reports.series_record import FILE as SERIES_FILE
 from edit_lit.sweeps.status import Stage, Status
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.run_files import newest_run
 
 NOT_STARTED = "not started"
 NOT_RECORDED = "not recorded"
 UNREADABLE = "unreadable"
-SERIES = "series of cycles"
+NOT_TRAINED = "stopped at step 0"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class TrialResult:
     Args:
         trial: The trial.
         state: ``finished``, ``diverged``, ``interrupted``, ``failed``, ``running`` (or killed), ``not started``,
-            ``not recorded``, ``unreadable``, or ``series of cycles``, which is in no mean.
+            ``not recorded``, ``unreadable``, or of a cycle ``stopped at step 0``.
         why: What there is to say of a state other than ``finished``.
         pool: The facts under study: ``edited``, or in a control ``unedited``.
         curves: The facts that count for retention, by pool.
@@ -123,12 +124,9 @@ def state_of(folder: Path | None) -> tuple[str, RunRecord | None]:
 
 def read_run(trial: Trial) -> tuple[TrialResult, Run | None, Mapping[Pool, FactNames]]:
     """A trial's state and, if it can be read, its newest run with the names of its facts."""
-    folder, record = newest_run(trial.folder), None
+    folder, record = trial.run, None
     try:
         state, record = state_of(folder)
-        if folder is not None and (folder / SERIES_FILE).exists():
-            why = f"its unit is the cycle: report {folder} by itself"
-            return TrialResult(trial, SERIES, why, seconds=_seconds(record)), None, {}
         if folder is None or not (folder / FOLDER).exists():
             return _without_run(trial, state, record), None, {}
         run = Run.read(folder)
@@ -139,6 +137,8 @@ def read_run(trial: Trial) -> tuple[TrialResult, Run | None, Mapping[Pool, FactN
         return TrialResult(trial, state, str(error), seconds=_seconds(record)), None, {}
     if run.diverged_at is not None:
         state = str(State.DIVERGED)
+    elif state == State.FINISHED and trial.is_cycle and record is not None and not record.last.step:
+        state = NOT_TRAINED
     why = "" if state == State.FINISHED else ending_note(run)
     result = TrialResult(trial, state, why, run.main_pool, downstream=run.downstream)
     return replace(result, edit_seconds=run.edit_seconds, seconds=_seconds(record)), run, names
@@ -177,9 +177,15 @@ def _samples(
     for quantity, pool in ((RETENTION, run.main_pool), (INTRINSIC, Pool.INTRINSIC)):
         if pool in curves:
             found[quantity.name] = curves[pool].at(-1)
+    if run.main_pool is not Pool.INTRINSIC and len(curves) == 2:
+        found[GAP.name] = Sample.of_run(found[RETENTION.name].mean - found[INTRINSIC.name].mean)
     for tag, quantity in DOWNSTREAM.items():
         if tag in run.downstream:
             found[quantity.name] = Sample.of_run(run.downstream[tag][-1][1])
+    if run.segment is not None:
+        found[TRAINED.name] = Sample.of_run(run.segment.step)
+        if run.segment.came_to_its_score is not None:
+            found[STOPPED.name] = Sample.of_run(run.segment.came_to_its_score)
     return {name: sample for name, sample in found.items() if sample is not None}
 
 

@@ -80,11 +80,10 @@ def report_of_sweep(runs: Sequence[str], options: SweepOptions, output: str | No
     """
     if len(runs) > 1:
         raise ConfigError(f"{holds_sweep(runs)} holds a sweep, which is reported by itself. Name it alone.")
+    report = report_sweep(Path(runs[0]), options, Path(output) if output is not None else None)
     series = _series_of(SweepFolder(Path(runs[0])))
     if series:
-        report_all_series(series, output or Path(runs[0], "report"))
-        return
-    report = report_sweep(Path(runs[0]), options, Path(output) if output is not None else None)
+        report_series(series, report.folder)
     log.info("written: %s, and %s in %s", report.folder, ", ".join((RESULTS, FACTS, TRIALS)), runs[0])
     first, *others = [table for table in report.tables if table.name in _ON_THE_TERMINAL]
     print_table(first.title, first.header, first.rows, (*report.notes, *first.notes))

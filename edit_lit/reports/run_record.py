@@ -81,6 +81,11 @@ class Segment:
             raise TypeError("a step is no whole number, or the seeds have no names")
         return segment
 
+    @property
+    def came_to_its_score(self) -> bool | None:
+        """Whether it came to a score at which it was to stop; nothing if there was none."""
+        return any(stop["reached"] for stop in self.stops) if self.stops else None
+
 
 @dataclass(frozen=True)
 class RunRecord:

@@ -76,8 +76,7 @@ class CycleResult:
     @property
     def came_to_its_score(self) -> bool | None:
         """Whether it came to the score at which it was to stop; nothing if there was none."""
-        stops = self.run.segment.stops if self.run is not None and self.run.segment is not None else ()
-        return any(stop["reached"] for stop in stops) if stops else None
+        return self.run.segment.came_to_its_score if self.run is not None and self.run.segment is not None else None
 
     def transitions(self, pool: Pool, rule: Rule) -> TransitionCounts | None:
         """What became of a pool's facts between the baseline and the last probe."""

@@ -14,6 +14,9 @@ from edit_lit.utilities.errors import ConfigError
 _VERBS = ("fit", "cycles")
 _KEYS = ("name", "verb", "base", "axes", "adjust", "exclude", "replicates", "resources", "retries")
 
+CYCLE = "cycle"
+"""The axis whose labels are the cycles, where trials are series of them."""
+
 Where = Mapping[str, Sequence[str]]
 """Labels by axis."""
 
@@ -121,6 +124,8 @@ class SweepFile:
         verb = content.get("verb", "fit")
         if verb not in _VERBS:
             raise ConfigError(f"verb is {verb!r}. A trial is one of {', '.join(_VERBS)}.")
+        if verb == "cycles" and CYCLE in axes:
+            raise ConfigError(f"an axis is called {CYCLE!r}, as the report calls a series' cycles. Name it otherwise.")
         return cls(
             _name(content.get("name", path.stem)),
             parts_of(content["base"], path.parent, "base"),

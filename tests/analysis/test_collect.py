@@ -173,17 +173,6 @@ def test_a_trial_that_failed_before_it_had_a_run_says_why(tmp_path):
     assert [(result.state, result.why) for result in results] == [("finished", ""), ("failed", "no such model")]
 
 
-def test_a_series_of_cycles_is_in_no_mean(tmp_path):
-    folder = sweep(tmp_path / "s", axes={"seed": ["0", "1"]})
-    series = folder / "trials" / "00000001" / "version_0"
-    (series / SERIES_FILE).write_text("{}")
-    results = collect(Sweep.read(folder))
-    assert [result.state for result in results] == ["finished", "series of cycles"]
-    assert "report" in results[1].why
-    with pytest.raises(ConfigError, match=r"is finished \(1 series of cycles\).*report .*trials"):
-        Study(Sweep.read(folder), results[1:], Rule.EXACT)
-
-
 def test_the_newest_run_of_a_trial_counts(tmp_path):
     folder = sweep(tmp_path / "s", axes={"seed": ["0"]})
     for version, state in ((9, State.FINISHED), (10, State.RUNNING)):

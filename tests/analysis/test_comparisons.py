@@ -272,7 +272,7 @@ def test_an_arm_is_called_by_the_axes_on_which_arms_differ():
 
 
 def test_a_sweep_with_nothing_finished_is_refused():
-    with pytest.raises(ConfigError, match=r"no trial of the sweep in s is finished \(10 failed\)"):
+    with pytest.raises(ConfigError, match=r"none of the trials of the sweep in s is finished \(10 failed\)"):
         study(TWO, lambda _: None)
 
 

@@ -109,6 +109,7 @@ def test_a_trial_has_as_many_threads_as_processors():
         ({"resources": 2}, "resources is 2"),
         ({"retries": -1}, "retries is -1"),
         ({"verb": "edit"}, "verb is 'edit'. A trial is one of fit, cycles"),
+        ({"verb": "cycles", "axes": [{"cycle": {"a": {}, "b": {"data.seed": 1}}}]}, "an axis is called 'cycle'"),
         ({"name": "../x"}, "name is '../x', which names no folder"),
     ],
 )

@@ -77,6 +77,7 @@ class KnowledgeEdit(L.Callback):
         self.apply = apply
         self.kept: KeptEdit | None = None
         self._made: Delta | None = None
+        self._cache = DeltaCache(cache_dir)
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Make the edit and hand it to the module, unless there is nothing to edit or it has been done.
@@ -103,7 +104,7 @@ class KnowledgeEdit(L.Callback):
         if stage == "fit":
             folder = run_folder(trainer)
             if distributed.rank() == 0:
-                delta.save(folder / DELTA)
+                self.save(delta, folder / DELTA)
         if distributed.rank() == 0:
             report_diagnostics(delta, language_model, len(requests))
 
@@ -132,7 +133,11 @@ class KnowledgeEdit(L.Callback):
             raise ConfigError("edit.apply is false, so nothing is edited. Leave it out, or fit a control with it.")
         if not requests:
             raise ConfigError("edit.editor is given, but data.edits yields no facts. Name their source in data.edits.")
-        return self.editor.edit(language_model, requests, DeltaCache(self.cache_dir) if self.reuse else None)
+        return self.editor.edit(language_model, requests, self._cache if self.reuse else None)
+
+    def save(self, delta: Delta, path: Path) -> None:
+        """Write a Delta to a file, which is a hard link to the cached one where there is one."""
+        self._cache.save(delta, path)
 
 
 def report_diagnostics(delta: Delta, language_model: LanguageModel, requests: int) -> None:

@@ -159,7 +159,7 @@ class Study:
         if any(map(self._shares_facts, self.arms)):
             yield "runs of an arm share their facts: intervals are over trainings, and hold for these facts alone"
         if unit == "cycles":
-            yield "cycles share their intrinsic facts: these intervals are over edits and trainings, not over such facts"
+            yield "cycles share their intrinsic facts: these intervals are over edits and trainings alone"
         if len(self.sweep.replicates) > 1:
             yield (
                 f"runs that share a label of one of {', '.join(self.sweep.replicates)} are taken as independent, so "

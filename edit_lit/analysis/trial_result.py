@@ -178,7 +178,8 @@ def _samples(
         if pool in curves:
             found[quantity.name] = curves[pool].at(-1)
     if run.main_pool is not Pool.INTRINSIC and len(curves) == 2:
-        found[GAP.name] = Sample.of_run(found[RETENTION.name].mean - found[INTRINSIC.name].mean)
+        own, intrinsic = (curves[pool].at(-1).mean for pool in (run.main_pool, Pool.INTRINSIC))
+        found[GAP.name] = Sample.of_run(own - intrinsic)
     for tag, quantity in DOWNSTREAM.items():
         if tag in run.downstream:
             found[quantity.name] = Sample.of_run(run.downstream[tag][-1][1])

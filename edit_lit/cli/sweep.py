@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from jsonargparse import Namespace
@@ -22,7 +22,7 @@ from edit_lit.sweeps.address import Addresses, code_version
 from edit_lit.sweeps.board import Board
 from edit_lit.sweeps.folder import PlannedTrial, SweepFolder, TrialList
 from edit_lit.sweeps.on_ray import carry_out_all, cluster, import_ray
-from edit_lit.sweeps.plan import CONFIG_OF_TRIAL, Commands, plan_jobs
+from edit_lit.sweeps.plan import CONFIG_OF_TRIAL, Commands, Node, plan_jobs
 from edit_lit.sweeps.status import Stage, Status
 from edit_lit.sweeps.sweep_file import SweepFile
 from edit_lit.sweeps.trials import Expansion, Trial, expand
@@ -160,6 +160,7 @@ def _carry_out(planned: Planned, folder: SweepFolder, address: str | None, cpus:
     if not nodes:
         return board.statuses()
     log.info("%s", _plan_line(planned, board.statuses()))
+    _forget_failures(nodes)
     quiet_ray()
     try:
         with cluster(address, resources, cpus) as slots, board.shown() as live:
@@ -171,6 +172,14 @@ def _carry_out(planned: Planned, folder: SweepFolder, address: str | None, cpus:
         raise
     _note_failures(planned.trials, nodes, failed, folder)
     return board.statuses(driven=False)
+
+
+def _forget_failures(nodes: Mapping[str, Node]) -> None:
+    """Let what failed before wait like the others, since it is tried again; its log stays."""
+    for node in nodes.values():
+        status = Status.read(node.job.folder)
+        if status.stage is Stage.FAILED:
+            replace(status, stage=Stage.WAITING, error=None).write(node.job.folder)
 
 
 def _note_failures(

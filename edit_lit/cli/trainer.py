@@ -205,7 +205,7 @@ class EditTrainer(L.Trainer):
         before = probe.run(language_model)
         delta.apply(language_model)
         print_table("The edit", HEADER, score_rows([before, probe.run(language_model)]))
-        delta.save(output)
+        knowledge_edit.save(delta, Path(output))
         log.info("the Delta is in %s", output)
         if export is not None:
             model.save_pretrained(Path(export))

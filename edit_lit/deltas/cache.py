@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from edit_lit.deltas.delta import Delta
@@ -15,7 +15,7 @@ from edit_lit.deltas.provenance import Provenance
 from edit_lit.deltas.weight_part import WeightPart
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.files import WriteError, default_cache_dir
+from edit_lit.utilities.files import WriteError, default_cache_dir, write_atomically
 from edit_lit.utilities.locks import making
 
 log = logging.getLogger(__name__)
@@ -30,6 +30,7 @@ class DeltaCache:
 
     def __init__(self, folder: str | Path | None = None) -> None:
         self.folder = Path(folder) if folder is not None else default_cache_dir() / "deltas"
+        self._held: set[str] = set()
 
     def find(self, provenance: Provenance, kinds: Sequence[type[Part]] = (WeightPart,)) -> Delta | None:
         """The Delta that was made from just this, if it is there; all processes get the same.
@@ -42,6 +43,8 @@ class DeltaCache:
         """
         # One process looks, so that all take the same way even where they see different disks.
         found = self._load(provenance, kinds) if distributed.rank() == 0 else None
+        if found is not None:
+            self._held.add(provenance.key)
         return distributed.from_first_process(found)
 
     @contextmanager
@@ -61,6 +64,23 @@ class DeltaCache:
             delta.save(self.path(delta.provenance))
         except WriteError as error:
             warnings.warn(f"this edit is not kept for other runs: {error}", stacklevel=3)
+        else:
+            self._held.add(delta.provenance.key)
+
+    def save(self, delta: Delta, path: Path) -> None:
+        """Write a Delta to another place: as a hard link to the kept file if it was found or kept here.
+
+        So a hundred runs with the same edit hold one file. It is written where there are no links, as between disks.
+
+        Raises:
+            WriteError: If it cannot be written.
+        """
+        kept = self.path(delta.provenance)
+        if delta.provenance.key in self._held:
+            with suppress(OSError):
+                write_atomically(path, lambda temporary: os.link(kept, temporary))
+                return
+        delta.save(path)
 
     def path(self, provenance: Provenance) -> Path:
         """Where a Delta is kept."""

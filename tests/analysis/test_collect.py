@@ -13,7 +13,6 @@ import pytest
 from made_sweeps import STEPS, Answers, requests, write_run, write_sweep
 
 from edit_lit.analysis.collect import FACTS, RESULTS, collect
-from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Sweep
 from edit_lit.analysis.trials_file import TRIALS, write_trials
 from edit_lit.facts.request import fact_hash
@@ -23,7 +22,6 @@ from edit_lit.measures.outcomes import Kind, Outcomes, Pool
 from edit_lit.measures.scores import Rule, edit_scores, margin
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_record import RunRecord, State
-from edit_lit.reports.series_record import FILE as SERIES_FILE
 from edit_lit.sweeps.folder import TRIALS as LIST
 from edit_lit.sweeps.status import Stage, Status
 from edit_lit.utilities.errors import ConfigError

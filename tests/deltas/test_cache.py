@@ -33,6 +33,35 @@ def test_what_is_kept_is_found_by_its_provenance_alone(tmp_path, caplog):
     assert caplog.messages == [f"edit taken from {cache.path(delta.provenance)}"]
 
 
+def test_what_is_kept_is_linked_and_not_copied(tmp_path):
+    cache, delta = DeltaCache(tmp_path / "deltas"), made()
+    cache.save(delta, tmp_path / "before.safetensors")
+    assert (tmp_path / "before.safetensors").stat().st_nlink == 1
+    cache.keep(delta)
+    kept = cache.path(delta.provenance)
+    found = DeltaCache(tmp_path / "deltas")
+    assert found.find(delta.provenance) is not None
+    for number, one in enumerate((cache, found)):
+        linked = tmp_path / "runs" / str(number) / "delta.safetensors"
+        one.save(delta, linked)
+        assert linked.samefile(kept)
+    kept.unlink()
+    assert Delta.load(linked).hash() == delta.hash()
+    cache.save(delta, tmp_path / "after.safetensors")
+    assert Delta.load(tmp_path / "after.safetensors").hash() == delta.hash()
+
+
+def test_a_damaged_file_of_the_cache_is_not_linked(tmp_path):
+    cache, delta = DeltaCache(tmp_path / "deltas"), made()
+    cache.keep(delta)
+    cache.path(delta.provenance).write_bytes(b"damaged")
+    other = DeltaCache(tmp_path / "deltas")
+    with pytest.warns(UserWarning, match="is made again"):
+        assert other.find(delta.provenance) is None
+    other.save(delta, tmp_path / "delta.safetensors")
+    assert Delta.load(tmp_path / "delta.safetensors").hash() == delta.hash()
+
+
 def looked_up(cache, delta):
     """What is found, and the warnings on the way."""
     with warnings.catch_warnings(record=True) as caught:

@@ -16,6 +16,7 @@ from edit_lit.facts.request import EditRequest
 from edit_lit.measures.outcome_files import FOLDER
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule, half_life
+from edit_lit.pages.run_page import write_run_page
 from edit_lit.reports.charts import chart_lines, points_of
 from edit_lit.reports.escaping import markdown_code
 from edit_lit.reports.figure import decay_figure
@@ -89,6 +90,7 @@ class RunReport(L.Callback):
         requests = datamodule.requests if isinstance(datamodule, EditDataModule) else []
         try:
             report_run(run, self.rule, requests)
+            write_run_page(run, self.rule)
         except OSError as error:
             # A full disk must not cost the answer.
             warnings.warn(f"{folder / 'report'} could not be written ({error.strerror}).", stacklevel=2)

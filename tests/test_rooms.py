@@ -18,6 +18,7 @@ FLOORS = (
     ("tuning", "tasks", "measures"),
     ("editors",),
     ("reports",),
+    ("pages",),
     ("sweeps",),
     ("analysis",),
     ("run_folder", "checkpoint_io", "training_checks", "training_steps", "validation_steps"),

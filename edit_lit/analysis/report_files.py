@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from edit_lit.analysis.latex import latex_table
 from edit_lit.analysis.tables import Table
+from edit_lit.pages import html
 from edit_lit.reports.escaping import markdown_text
 from edit_lit.reports.report import notes_markdown
 from edit_lit.reports.table import markdown_table
@@ -28,21 +29,29 @@ def write_table(folder: Path, table: Table) -> None:
 
 
 def write_figures(folder: Path, name: str, figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, str]]:
-    """Write figures with titles as ``<name>.png``, ``<name>_1.png`` and so on; gives each one's title and file."""
+    """Write figures with titles as ``<name>``, ``<name>_1`` and so on, each as PNG and SVG; gives titles and names."""
     for number, (title, figure) in enumerate(figures):
-        file = f"{name}_{number}.png" if number else f"{name}.png"
-        write_atomically(folder / file, functools.partial(figure.savefig, dpi=150))
+        file = f"{name}_{number}" if number else name
+        write_atomically(folder / f"{file}.png", functools.partial(figure.savefig, dpi=150))
+        svg = html.vector(figure)
+        write_atomically(folder / f"{file}.svg", functools.partial(Path.write_bytes, data=svg))
         yield title, file
 
 
 def write_page(
     folder: Path, name: str, notes: Sequence[str], tables: Sequence[Table], figures: Sequence[tuple[str, str]]
 ) -> None:
-    """Write ``sweep.md``, the page with notes, figures and tables."""
-    images = "\n".join(f"![{markdown_text(title)}]({file})\n" for title, file in figures)
+    """Write the page with notes, figures and tables, as ``sweep.md`` and, with all in one file, ``sweep.html``."""
+    images = "\n".join(f"![{markdown_text(title)}]({file}.png)\n" for title, file in figures)
     parts = [f"# {markdown_text(name)}\n", notes_markdown(notes), images]
     parts += [f"## {markdown_text(table.title)}\n\n{_table_markdown(table)}" for table in tables]
     _write(folder / "sweep.md", "\n".join(parts))
+    first, *others = [
+        html.section(table.title, html.table(table.header, table.rows, sortable=True), html.bullets(table.notes))
+        for table in tables
+    ]
+    drawn = (html.image((folder / f"{file}.svg").read_bytes(), title) for title, file in figures)
+    _write(folder / "sweep.html", html.page(name, html.bullets(notes), first, html.section("Figures", *drawn), *others))
 
 
 def write_records(path: Path, records: Sequence[dict[str, object]]) -> None:

@@ -12,6 +12,7 @@ from edit_lit.analysis.sweep_report import SweepOptions, report_sweep
 from edit_lit.analysis.trials_file import TRIALS
 from edit_lit.deltas import Delta
 from edit_lit.measures.scores import Rule
+from edit_lit.pages.run_page import write_run_page
 from edit_lit.reports.report import report_comparison, report_run
 from edit_lit.reports.run import find_runs
 from edit_lit.reports.series import Series, find_series
@@ -46,6 +47,7 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
         return
     for run in found.runs:
         log.info("written: %s", report_run(run, Rule(rule)))
+        write_run_page(run, Rule(rule))
     if len(found.runs) == 1:
         for line in found.left_out:
             log.warning("left out: %s", line)

@@ -81,6 +81,10 @@ def test_a_report_has_every_table_in_three_forms_and_one_page_with_all(folder, c
     assert "Against editor=rome, lr=1e-4" in shown
     assert all(text in page for text in ("sign-flip", "lr=1e-4 was chosen (of 1e-4, 5e-5)", "| 00000005 |"))
     assert (report / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    whole = (report / "sweep.html").read_text()
+    assert "24 of 30 trials are finished" in whole
+    assert all(address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)', whole))
+    assert whole.count("<img") == len([*report.glob("*.svg")]) > 1
     header, *rows = cells((report / "arms.md").read_text())
     assert header[:2] == ["arm", "runs"]
     assert len(rows) - 1 == 5, "an arm without a finished trial has no numbers"

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.files import write_atomically
+from edit_lit.utilities.json_files import read_json, write_json
 
 FILE = "run.json"
 
@@ -109,23 +107,17 @@ class RunRecord:
         Raises:
             ConfigError: If the file is damaged.
         """
-        path = folder / FILE
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            record = cls([Segment.from_dict(item) for item in stored["segments"]])
-            record.last  # noqa: B018 - a record without one is damaged
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise ConfigError(
-                f"{path} is no record of a run ({type(error).__name__}). Delete it; whether the run finished is then "
-                "unknown."
-            ) from error
+        remedy = "Delete it; whether the run finished is then unknown."
+        return read_json(folder / FILE, cls._from, "record of a run", remedy)
+
+    @classmethod
+    def _from(cls, stored: Mapping[str, Any]) -> RunRecord:
+        record = cls([Segment.from_dict(item) for item in stored["segments"]])
+        record.last  # noqa: B018 - a record without one is damaged
         return record
 
     def write(self, folder: Path) -> None:
         """Write the record into a run's folder, whole or not at all."""
         last = self.last
         content = {"state": last.state, "step": last.step, "steps_planned": last.steps_planned}
-        text = json.dumps(content | {"segments": [asdict(segment) for segment in self.segments]}, indent=2)
-        write_atomically(folder / FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        write_json(folder / FILE, content | {"segments": [asdict(segment) for segment in self.segments]}, indent=2)

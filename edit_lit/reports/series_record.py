@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.files import write_atomically
+from edit_lit.utilities.json_files import read_json, write_json
 
 FILE = "cycles.json"
 
@@ -62,19 +61,13 @@ class SeriesRecord:
         Raises:
             ConfigError: If the file is damaged.
         """
-        path = folder / FILE
-        try:
-            stored = json.loads(path.read_text(encoding="utf-8"))
-            return cls(stored["edits"], [Cycle(**cycle) for cycle in stored["cycles"]])
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"{path} is no record of a series ({type(error).__name__}). Report its cycles one by one, or run the "
-                "series again."
-            ) from error
+        remedy = "Report its cycles one by one, or run the series again."
+        return read_json(folder / FILE, cls._from, "record of a series", remedy)
+
+    @classmethod
+    def _from(cls, stored: Mapping[str, Any]) -> SeriesRecord:
+        return cls(stored["edits"], [Cycle(**cycle) for cycle in stored["cycles"]])
 
     def write(self, folder: Path) -> None:
         """Write the record into a series' folder, whole or not at all."""
-        text = json.dumps(asdict(self), indent=1, ensure_ascii=False)
-        write_atomically(folder / FILE, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        write_json(folder / FILE, asdict(self))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.files import write_atomically
+from edit_lit.utilities.json_files import read_json, write_json
 from edit_lit.utilities.locks import exclusive, is_held
 
 TRIALS = "trials.json"
@@ -87,7 +86,6 @@ class TrialList:
         axes: The labels of each axis.
         replicates: The axes that repeat a measurement.
         trials: The trials.
-        cpus: Processors that a trial occupies.
     """
 
     name: str
@@ -98,10 +96,8 @@ class TrialList:
     def write(self, folder: SweepFolder) -> None:
         """Write the list, whole or not at all."""
         trials = [asdict(trial) | {"folder": f"trials/{trial.address}"} for trial in self.trials]
-        text = json.dumps(
-            {"name": self.name, "axes": self.axes, "replicates": list(self.replicates), "trials": trials}, indent=1
-        )
-        write_atomically(folder.path / TRIALS, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        content = {"name": self.name, "axes": self.axes, "replicates": list(self.replicates), "trials": trials}
+        write_json(folder.path / TRIALS, content)
 
     @classmethod
     def read(cls, folder: SweepFolder) -> TrialList | None:
@@ -110,17 +106,13 @@ class TrialList:
         Raises:
             ConfigError: If the file is damaged.
         """
-        path = folder.path / TRIALS
-        try:
-            stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            trials = [
-                PlannedTrial(item["address"], item["labels"], item.get("edit"), item.get("statistics"))
-                for item in stored["trials"]
-            ]
-            return cls(stored["name"], stored["axes"], stored["replicates"], trials)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(
-                f"{path} is damaged ({type(error).__name__}: {error}). Run the sweep again, which writes it anew."
-            ) from error
+        remedy = "Run the sweep again, which writes it anew."
+        return read_json(folder.path / TRIALS, cls._from, "list of trials", remedy)
+
+    @classmethod
+    def _from(cls, stored: Mapping[str, Any]) -> TrialList:
+        trials = [
+            PlannedTrial(item["address"], item["labels"], item.get("edit"), item.get("statistics"))
+            for item in stored["trials"]
+        ]
+        return cls(stored["name"], stored["axes"], stored["replicates"], trials)

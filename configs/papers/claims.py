@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from jsonargparse import CLI
@@ -26,6 +27,7 @@ from edit_lit.reports.table import markdown_table
 
 EACH = "editor=memit/alphaedit, layers=all"
 SPARED = "editor=alphaedit, tuning=lora, data.edits.limit=100"
+CONTROL = "editor=none, tuning=lora, data.edits.limit=100"
 SINGLE = "paraphrases=0, editor="
 
 
@@ -80,6 +82,8 @@ CLAIMS = (
     Claim("tuning other layers erases more than all", "cheng", -1, "layers: unedited - all", SPARED),
     Claim("the same, their attention alone", "cheng", -1, "layers: unedited_attention - all", SPARED),
     Claim("tuning edited layers erases more than others", "cheng", -1, "layers: edited - unedited", SPARED),
+    Claim("of facts never edited, tuning edited layers keeps less", "cheng", -1, "layers: edited - all", CONTROL),
+    Claim("of facts never edited, tuning other layers keeps more", "cheng", 1, "layers: unedited - all", CONTROL),
     Claim("tuning other layers learns less than all", "cheng", 1, "layers: unedited - all", SPARED, LOSS),
     Claim("tuning edited layers learns less than others", "cheng", 1, "layers: edited - unedited", SPARED, LOSS),
     Claim("MEMIT mildly hurts later tuning", "cheng", 1, "editor: memit - none", "layers=all", LOSS),
@@ -87,6 +91,10 @@ CLAIMS = (
     *(
         Claim(f"{editor}: edits fare worse than intrinsic facts", "wen", -1, "", f"layers=all, {SINGLE}{editor}", GAP)
         for editor in ("rome", "ft", "memit", "alphaedit")
+    ),
+    *(
+        Claim(f"of facts never edited, {what} keeps more", "wen", 1, f"layers: {layers} - all", SINGLE + "none")
+        for layers, what in (("unedited", "freezing the edited layers"), ("after_edited", "freezing all up to them"))
     ),
     Claim("ROME's edits fare worse than FT's", "wen", -1, "editor: rome - ft", "layers=all, paraphrases=0"),
     *(
@@ -116,7 +124,10 @@ CLAIMS = (
 
 
 def claims(
-    cheng: Path | None = None, wen: Path | None = None, layers: Path | None = None, rule: Rule = Rule.EXACT
+    cheng: Path | None = None,
+    wen: Path | None = None,
+    layers: Path | None = None,
+    rule: Literal["exact", "prob", "first"] = "exact",
 ) -> None:
     """Print a line for each claim that the given sweeps ask.
 
@@ -130,7 +141,7 @@ def claims(
     for name, folder in (("cheng", cheng), ("wen", wen), ("layers", layers)):
         if folder is not None:
             sweep = with_cycles(Sweep.read(folder))
-            studies[name] = Study(sweep, collect(sweep, rule), rule)
+            studies[name] = Study(sweep, collect(sweep, Rule(rule)), Rule(rule))
     rows = [row for claim in CLAIMS if claim.sweep in studies for row in _row(claim, studies[claim.sweep])]
     print(markdown_table(("claim", "compared", "difference [95 %]", "runs", "p", "here"), rows))
 

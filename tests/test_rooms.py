@@ -16,7 +16,7 @@ FLOORS = (
     ("facts",),
     ("activations", "deltas"),
     ("tuning", "tasks", "measures"),
-    ("editors",),
+    ("editors", "attribution"),
     ("reports",),
     ("pages",),
     ("sweeps",),

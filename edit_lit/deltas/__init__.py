@@ -1,5 +1,6 @@
 """What an edit changes: Deltas, where they come from, and the states of a model that they make."""
 
+from edit_lit.deltas.adapters import AdapterPart, adapter_parts
 from edit_lit.deltas.cache import DeltaCache
 from edit_lit.deltas.delta import Delta, read_provenance
 from edit_lit.deltas.model_states import ModelStates
@@ -9,6 +10,7 @@ from edit_lit.deltas.updates import Dense, LowRank, Update
 from edit_lit.deltas.weight_part import WeightPart
 
 __all__ = [
+    "AdapterPart",
     "Delta",
     "DeltaCache",
     "Dense",
@@ -18,5 +20,6 @@ __all__ = [
     "Provenance",
     "Update",
     "WeightPart",
+    "adapter_parts",
     "read_provenance",
 ]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 
 from peft import PeftModel
 from torch import nn
 
+from edit_lit.deltas.adapters import adapter_parts, switched_off
 from edit_lit.deltas.delta import Delta
 from edit_lit.deltas.swap import on_cpu, swapped
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.module_tree import plain_parameters
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -47,6 +49,26 @@ class ModelStates:
     def edited(self) -> Iterator[None]:
         """The model right after the edit, without adapters."""
         with swapped(self._edited), _without_adapters(self.language_model.model):
+            yield
+
+    @contextmanager
+    def partly_edited(self, parameters: Collection[nn.Parameter]) -> Iterator[None]:
+        """The model as it is now, but with some of what trains as it was right after the edit: a hybrid of both.
+
+        Args:
+            parameters: The parameters that go back. Those of an adapter go back by being switched off, together with
+                all others that the adapter has on the same module.
+
+        Raises:
+            ConfigError: If one is neither among those that train nor of an adapter on a module, as prompt tuning's.
+        """
+        chosen = set(parameters)
+        off = [part for part in adapter_parts(self.language_model.model) if not chosen.isdisjoint(part.parameters)]
+        back = chosen.difference(*(part.parameters for part in off))
+        own = {parameter for _, parameter in plain_parameters(self.language_model.model)}
+        if not back <= own & self._edited.keys():
+            raise ConfigError("a parameter to put back did not train, or is of an adapter that is on no single module.")
+        with swapped({parameter: self._edited[parameter] for parameter in back}), switched_off(off):
             yield
 
     @contextmanager

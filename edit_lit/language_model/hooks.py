@@ -99,3 +99,17 @@ def shifted_output(module: nn.Module, shift: Callable[[Tensor], Tensor]) -> Iter
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def shifted_input(module: nn.Module, shift: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Replace a module's first input by a function of it."""
+
+    def replace(_: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (shift(inputs[0]), *inputs[1:])
+
+    handle = module.register_forward_pre_hook(replace)
+    try:
+        yield
+    finally:
+        handle.remove()

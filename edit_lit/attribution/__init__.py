@@ -1,0 +1,1 @@
+"""Why edits are lost: which part of a fine-tuned model undid each of them."""

@@ -1,5 +1,6 @@
 """Lightning callbacks: editing before the fit, watching the edits through it, and keeping the run."""
 
+from callbacks.attribution import AttributionCallback
 from callbacks.edit_retention import EditRetentionCallback
 from callbacks.knowledge_edit import KnowledgeEdit
 from callbacks.progress import Progress
@@ -7,4 +8,12 @@ from callbacks.run_checkpoint import RunCheckpoint
 from callbacks.run_record import RunRecorder
 from callbacks.run_report import RunReport
 
-__all__ = ["EditRetentionCallback", "KnowledgeEdit", "Progress", "RunCheckpoint", "RunRecorder", "RunReport"]
+__all__ = [
+    "AttributionCallback",
+    "EditRetentionCallback",
+    "KnowledgeEdit",
+    "Progress",
+    "RunCheckpoint",
+    "RunRecorder",
+    "RunReport",
+]

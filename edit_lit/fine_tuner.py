@@ -17,7 +17,7 @@ from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from peft import PeftModel
 from torch import Tensor
 
-from edit_lit.deltas import Delta
+from edit_lit.deltas import Delta, ModelStates
 from edit_lit.language_model import LanguageModel
 from edit_lit.run_folder import run_folder
 from edit_lit.training_checks import HALF_PRECISION, check_optimizer, check_strategy, check_trainer
@@ -58,6 +58,9 @@ class FineTuner(TrainingSteps, ValidationSteps):
         trained: Whether a training has begun, so that the weights may no longer be those it starts from.
         resettable: Set it before the first fit to be able to :meth:`reset` what that does; it costs a copy of the
             weights that train, on the CPU.
+        keeps_states: Set it before the first fit to have `states` from the edit on; it costs a copy of the weights that
+            train, on the CPU.
+        states: The model's states, unedited, edited and as it is now; none unless they are kept.
         diverged_at: The first optimizer step whose loss was not finite, or after which a weight was found not to be;
             none while all is well. It is looked for every ``trainer.log_every_n_steps``, before each validation and
             checkpoint, and at the end of each epoch.
@@ -85,7 +88,8 @@ class FineTuner(TrainingSteps, ValidationSteps):
         self.seed = seed
         self.configured = False
         self.trained = False
-        self.resettable = False
+        self.resettable = self.keeps_states = False
+        self.states: ModelStates | None = None
         self._way_back: WayBack | None = None
         self._delta: Delta | None = None
         self._edited = False
@@ -141,7 +145,7 @@ class FineTuner(TrainingSteps, ValidationSteps):
             self._way_back.go(self._delta)
         elif self.configured:
             raise ConfigError("this module kept no way back. Set resettable before its first fit, or load it anew.")
-        self._way_back, self._delta, self._control_layers = None, None, ()
+        self._way_back, self._delta, self.states, self._control_layers = None, None, None, ()
         self._edited = self.configured = self.trained = self.language_model.prepared = False
 
     def seeds(self) -> dict[str, int]:
@@ -199,6 +203,9 @@ class FineTuner(TrainingSteps, ValidationSteps):
         self.configured = self.language_model.prepared = True
         if self._way_back is not None:
             self._way_back.remember_weights()
+        if self.keeps_states:
+            # Before a checkpoint is loaded, too.
+            self.states = ModelStates(self.language_model, self._delta)
         if self.gradient_checkpointing:
             self.language_model.model.gradient_checkpointing_enable({"use_reentrant": False})
         if distributed.rank() == 0:

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.progress import progress_bar
+from edit_lit.utilities.progress import progress, progress_bar
 
 
 @dataclass(frozen=True)
@@ -80,22 +81,24 @@ def attribute(
     pieces = trained_pieces(states.language_model, states.delta)
     trained = [group for group in GROUPS if any(piece.group is group for piece in pieces)]
     losses = recorded.losses
-    result = Attribution(recorded.step, rule, losses.took, losses.never_took, trained, 0, 0.0, ())
     if not losses.numbers:
-        return result
+        return Attribution.of_nothing(recorded.step, rule, losses, trained)
     lost = [requests[number] for number in losses.numbers]
     probe = Probe([prompt_alone(request) for request in lost], states.language_model.tokenizer)
-    most = 2 ** len(trained) + PASSES + 2 * pairs * max(len(pieces) - 1, 0)
-    with progress_bar("causes of lost edits", most, "probes") as bar:
-        hybrids = Hybrids(states, pieces, probe, bar.update)
-        by_group = [frozenset(n for n, piece in enumerate(pieces) if piece.group is group) for group in trained]
-        asked = [hybrids.ask(frozenset().union(*(by_group[n] for n in members))) for members in subsets(len(trained))]
+    hybrids = Hybrids(states, pieces, probe)
+    by_group = [frozenset(n for n, piece in enumerate(pieces) if piece.group is group) for group in trained]
+    sets = [frozenset().union(*(by_group[n] for n in members)) for members in subsets(len(trained))]
+    asked: list[Outcomes] = []
+    with progress_bar("causes of lost edits", len(sets) + PASSES, "probes") as bar:
+        for tuned in sets:
+            asked.append(hybrids.ask(tuned))
+            bar.update()
         off = _off_records(asked, recorded)
         _check_records(off, states)
         patched, changes = look_at_activations(states, lost, bar.update)
-        lattice = Lattice(trained, torch.stack([*map(measured, asked)]), torch.stack([holds(o, rule) for o in asked]))
-        again = lattice.holds_SF[0] & ~lattice.holds_SF[-1]
-        shares = _layer_shares(hybrids, by_group, again, pairs, seed) if pairs and again.any() else ()
+    lattice = Lattice(trained, torch.stack([*map(measured, asked)]), torch.stack([holds(o, rule) for o in asked]))
+    again = lattice.holds_SF[0] & ~lattice.holds_SF[-1]
+    shares = _layer_shares(hybrids, by_group, again, pairs, seed) if pairs and again.any() else ()
     edits = judged(lost, lattice, asked[-1], patched, changes, rule, again)
     return Attribution(
         step=recorded.step,
@@ -145,7 +148,8 @@ def _layer_shares(
         margin_F = measured(hybrids.ask(tuned))[0][which]
         return margin_F[~margin_F.isnan()].mean()
 
-    drawn = sampled_values(value, [sorted(members) for members in by_group], pairs, seed)
+    watch = partial(progress, label="layers by sampled orders", unit="pairs of orders")
+    drawn = sampled_values(value, [sorted(members) for members in by_group], pairs, seed, watch)
     errors = drawn.std(dim=0) / math.sqrt(pairs) if pairs > 1 else torch.full_like(drawn[0], math.nan)
     means = zip(hybrids.pieces, drawn.mean(dim=0).tolist(), errors.tolist(), strict=True)
     return [LayerShare(piece.group, piece.layer, mean, error) for piece, mean, error in means]

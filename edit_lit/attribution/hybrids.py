@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,20 +24,16 @@ class Hybrids:
         states: The states of the model.
         pieces: All that trained.
         probe: Asks the facts.
-        watch: Called after each probe.
 
     Attributes:
         probes: How often the probe has run.
     """
 
-    def __init__(
-        self, states: ModelStates, pieces: Sequence[Piece], probe: Probe, watch: Callable[[], object] = lambda: None
-    ) -> None:
+    def __init__(self, states: ModelStates, pieces: Sequence[Piece], probe: Probe) -> None:
         self.pieces = pieces
         self.probes = 0
         self._states = states
         self._probe = probe
-        self._watch = watch
         self._known: dict[frozenset[int], Outcomes] = {}
 
     def ask(self, tuned: frozenset[int]) -> Outcomes:
@@ -47,7 +43,6 @@ class Hybrids:
             with self._states.partly_edited(back):
                 self._known[tuned] = self._probe.run(self._states.language_model)
             self.probes += 1
-            self._watch()
         return self._known[tuned]
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 
 from edit_lit.attribution.activation_view import LayerChange
 from edit_lit.attribution.groups import Group
+from edit_lit.attribution.losses import Losses
 from edit_lit.attribution.verdict import Verdict
 from edit_lit.measures.scores import Rule
 
@@ -161,6 +162,11 @@ class Attribution:
     pairs: int = 0
     off_records: float = math.nan
     left_out: int = 0
+
+    @classmethod
+    def of_nothing(cls, step: int, rule: Rule, losses: Losses, trained: Sequence[Group] = ()) -> Attribution:
+        """That no edit was lost, for which no model was asked."""
+        return cls(step, rule, losses.took, losses.never_took, trained, 0, 0.0, [])
 
     def agreement(self) -> tuple[int, int]:
         """Of how many lost edits both views name the same cause, and of how many both name one that is not mixed."""

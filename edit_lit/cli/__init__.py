@@ -1,4 +1,4 @@
-"""The command line: Lightning's ``fit`` and ``validate``; ``edit``, ``cycles``, ``report`` and ``merge`` beside them.
+"""The command line: Lightning's ``fit`` and ``validate``, and the verbs of this project beside them.
 
 What a verb needs is imported when it runs, so that help and mistakes come at once.
 """
@@ -25,11 +25,12 @@ LIGHTNING_VERBS = {
     "edit": "edit only; write the Delta and, if asked, the edited model",
     "cycles": "edit one fact at a time, fine-tune, go back to the model as it was, and pool the cycles",
 }
-VERBS = (*LIGHTNING_VERBS, "sweep", "report", "merge")
+VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "merge")
 _OF_SWEEPS = ("against", "match", "lines", "panels")
 _OWN_OPTIONS = {
     "sweep": ("--config", "--output", "--address", "--cpus", "--dry-run", "--watch"),
     "report": ("--rule", "--output", *(f"--{name}" for name in _OF_SWEEPS)),
+    "explain": ("--rule", "--layers", "--seed", "--device"),
     "merge": ("--output",),
 }
 RULES = ("prob", "exact", "first", "token")
@@ -80,6 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     sweep.add_argument("--match", metavar="AXIS", help="compare at that label of an axis which trains as well")
     sweep.add_argument("--lines", metavar="AXIS", help="the axis whose labels are lines of a panel")
     sweep.add_argument("--panels", metavar="AXIS", help="the axis whose labels are panels")
+    why = verbs.add_parser("explain", help="why the edits of a run were lost", allow_abbrev=False)
+    why.add_argument("run", help="the folder of a run that has ended")
+    why.add_argument("--rule", choices=RULES[:3], default="exact", help="success rule by which edits are lost")
+    why.add_argument("--layers", type=int, default=0, metavar="PAIRS", help="go down to layers, by sampled orders")
+    why.add_argument("--seed", type=int, default=0, help="seed of these orders")
+    why.add_argument("--device", help="where the model is put; an accelerator if there is one")
     merged = verbs.add_parser("merge", help="several edits of one unedited model as one", allow_abbrev=False)
     merged.add_argument("deltas", nargs="+", help="files of Deltas")
     merged.add_argument("--output", default="merged.safetensors", help="where the merged Delta is written")
@@ -126,6 +133,11 @@ def _run(args: Sequence[str] | None) -> None:
             sweep(options.config, options.output, options.address, options.cpus, options.dry_run)
     elif options.verb == "report":
         _report(options)
+    elif options.verb == "explain":
+        from edit_lit.cli.explain import explain
+        from edit_lit.measures.scores import Rule
+
+        explain(Path(options.run), Rule(options.rule), options.layers, options.seed, options.device)
     else:
         from edit_lit.cli.verbs import merge
 

@@ -9,7 +9,15 @@ from pathlib import Path
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
 
-from callbacks import EditRetentionCallback, KnowledgeEdit, Progress, RunCheckpoint, RunRecorder, RunReport
+from callbacks import (
+    AttributionCallback,
+    EditRetentionCallback,
+    KnowledgeEdit,
+    Progress,
+    RunCheckpoint,
+    RunRecorder,
+    RunReport,
+)
 from edit_lit.cli.parser import EditArgumentParser
 from edit_lit.cli.plan import NEWEST
 from edit_lit.cli.resume import EarlierRun
@@ -30,6 +38,7 @@ PARTS: dict[str, type] = {
     "retention": EditRetentionCallback,
     "record": RunRecorder,
     "report": RunReport,
+    "attribution": AttributionCallback,
     "progress": Progress,
     "model": FineTuner,
     "trainer": EditTrainer,

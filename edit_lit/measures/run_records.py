@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
 
 from pyarrow import ArrowException
 
@@ -19,7 +18,6 @@ from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Answers = Mapping[Pool, Outcomes]
 
 
@@ -39,7 +37,7 @@ class RunRecords:
 
     def may_write(self) -> bool:
         """Whether nobody else's records are there."""
-        return self.folder is not None and (self._ours or not _at_first_process(lambda: bool(self._steps())))
+        return self.folder is not None and (self._ours or not distributed.at_first_process(lambda: bool(self._steps())))
 
     def write(self, step: int, answers: Answers) -> None:
         """Write the outcomes of one probe.
@@ -78,7 +76,7 @@ class RunRecords:
         """
         if self.folder is None:
             return False
-        own = _at_first_process(lambda: self._take_up(kept, last_step, places))
+        own = distributed.at_first_process(lambda: self._take_up(kept, last_step, places))
         self._ours = True
         return own
 
@@ -130,17 +128,3 @@ def _same(first: Answers, second: Answers) -> bool:
 
 def _names(steps: Iterable[int]) -> list[str]:
     return ["the unedited model" if step == BEFORE_EDIT else f"step {step}" for step in sorted(steps)]
-
-
-def _at_first_process(look: Callable[[], T]) -> T:
-    """What the first process sees or refuses, in all of them: they may see different disks."""
-    seen: T | ConfigError | None = None
-    if distributed.rank() == 0:
-        try:
-            seen = look()
-        except ConfigError as error:
-            seen = error
-    agreed = distributed.from_first_process(seen)
-    if isinstance(agreed, ConfigError):
-        raise agreed
-    return agreed  # type: ignore[return-value] # the first process has looked

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from edit_lit.attribution.result import Attribution
+from edit_lit.reports.causes import causes_notes, causes_tables
 from edit_lit.reports.escaping import terminal_text
 from edit_lit.reports.notes import run_notes
 from edit_lit.reports.run import Run
@@ -16,6 +18,21 @@ from edit_lit.reports.table import Row, run_header, run_table
 def print_run(run: Run) -> None:
     """Print what a reader must know of a run, and its table."""
     print_table(f"Did the edits survive? {run.name}", run_header(run), run_table(run), run_notes(run))
+
+
+def print_causes(name: str, found: Attribution) -> None:
+    """Print an attribution.
+
+    Args:
+        name: The run's name.
+        found: What was found.
+    """
+    notes = causes_notes(found)
+    tables = causes_tables(found)
+    if not tables:
+        Console().print(terminal_text(f"{name}: {notes[0]}, so there is nothing to explain"), soft_wrap=True)
+    for place, (title, header, rows) in enumerate(tables):
+        print_table(f"{title} {name}" if not place else title, header, rows, () if place else notes)
 
 
 def print_table(title: str, header: Row, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TypeVar, cast
 
 import torch.distributed as dist
 from torch import Tensor
+
+from edit_lit.utilities.errors import ConfigError
 
 T = TypeVar("T")
 
@@ -60,3 +63,24 @@ def from_first_process(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+def at_first_process(look: Callable[[], T]) -> T:
+    """What the first process sees or refuses, in all of them: they may see different disks.
+
+    Args:
+        look: Called in the first process alone.
+
+    Raises:
+        ConfigError: If it does, in every process.
+    """
+    seen: T | ConfigError | None = None
+    if rank() == 0:
+        try:
+            seen = look()
+        except ConfigError as error:
+            seen = error
+    agreed = from_first_process(seen)
+    if isinstance(agreed, ConfigError):
+        raise agreed
+    return cast(T, agreed)

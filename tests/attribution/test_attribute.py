@@ -178,7 +178,7 @@ def test_keys_that_turn_while_the_matrix_turns_with_them_lose_nothing(monkeypatc
     case.baseline = case.probe.run(case.language_model)
     turned_keys(case, 1)
     found = attribute(case.states, case.requests, case.recorded())
-    assert found.edits == ()
+    assert found.edits == []
     _, changes = look_at_activations(case.states, case.requests)
     for (change,) in changes:
         assert abs(change.write) > 1e-3

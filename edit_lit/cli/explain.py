@@ -1,0 +1,63 @@
+"""The verb ``explain``: why the edits of a run were lost."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import torch
+
+from edit_lit.attribution.attribute import attribute
+from edit_lit.attribution.file import write_attribution
+from edit_lit.attribution.result import Attribution
+from edit_lit.cli.rebuilding import KeptRun
+from edit_lit.measures.outcome_files import FOLDER, read_names
+from edit_lit.measures.outcomes import Pool
+from edit_lit.measures.scores import Rule
+from edit_lit.reports.causes import write_causes
+from edit_lit.reports.run import Run
+from edit_lit.reports.run_losses import check_explainable, recorded_losses
+from edit_lit.reports.terminal import print_causes
+from edit_lit.utilities.checks import check_number
+from edit_lit.utilities.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+def explain(folder: Path, rule: Rule, pairs: int, seed: int, device: str | None) -> Attribution:
+    """Find the cause of each lost edit of a run, print it, and write it into the run's folder.
+
+    Args:
+        folder: The run's folder.
+        rule: The success rule by which edits are lost.
+        pairs: Refine groups to layers by so many pairs of sampled orders; 0 for none.
+        seed: Seed of these orders.
+        device: Where the model is put; an accelerator if there is one.
+
+    Raises:
+        ConfigError: If something of the run is missing, damaged or of another run, or nothing can be explained.
+    """
+    check_number("--layers", pairs, least=0)
+    run = Run.read(folder)
+    check_explainable(run)
+    kept = KeptRun.read(folder)
+    recorded = recorded_losses(run, kept.earlier.step, rule)
+    if recorded.losses.numbers:
+        requests = kept.facts(read_names(folder / FOLDER, [Pool.EDITED])[Pool.EDITED])
+        found = attribute(kept.states(_device(device)), requests, recorded, rule, pairs, seed)
+    else:
+        found = Attribution.of_nothing(recorded.step, rule, recorded.losses)
+    path = write_attribution(folder, found)
+    print_causes(run.name, found)
+    log.info("written: %s and %s", path, write_causes(folder, found))
+    return found
+
+
+def _device(name: str | None) -> torch.device:
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        torch.zeros(0, device=name)
+        return torch.device(name)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device is {name!r}, which is not there. Use cpu, or leave it out.") from error

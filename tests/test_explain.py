@@ -174,7 +174,7 @@ def test_a_resumed_run_is_explained_from_its_own_edit_and_looking_changes_nothin
         assert first.requires_grad == second.requires_grad
     fitted(tmp_path / "half", [], max_epochs=1, enable_checkpointing=True)
     (checkpoint,) = (tmp_path / "half").rglob("*.ckpt")
-    fitted(tmp_path / "rest", [AttributionCallback(enabled=True)], resume=str(checkpoint))
+    fitted(tmp_path / "rest", [AttributionCallback(enabled=True)], resume=str(checkpoint), enable_checkpointing=True)
     found = read_attribution(tmp_path / "whole")
     assert found.edits
     assert read_attribution(tmp_path / "rest").edits == found.edits

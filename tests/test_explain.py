@@ -166,6 +166,7 @@ def fitted(folder, callbacks, resume=None, **options):
     return module
 
 
+@pytest.mark.filterwarnings("ignore:The dirpath has changed:UserWarning")
 def test_a_resumed_run_is_explained_from_its_own_edit_and_looking_changes_nothing(tmp_path):
     plain = fitted(tmp_path / "plain", [])
     whole = fitted(tmp_path / "whole", [AttributionCallback(enabled=True)])

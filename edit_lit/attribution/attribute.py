@@ -119,13 +119,15 @@ def attribute(
 def _off_records(asked: Sequence[Outcomes], recorded: Recorded) -> float:
     """The largest difference between what both ends of the lattice answer and what was recorded, in nats."""
     numbers = torch.tensor(recorded.losses.numbers)
-    off = 0.0
+    differences = []
     for outcomes, then in ((asked[0], recorded.baseline), (asked[-1], recorded.now)):
         rows = then.of_kind(Kind.REWRITE)
         noted = rows[torch.isin(rows.request, numbers)]
         # Requests stand in their order in both.
-        off = max(off, float((outcomes.nll - noted.nll).nan_to_num(0.0).abs().max()))
-    return off
+        known = ~noted.nll.isnan()
+        differences.append((outcomes.nll - noted.nll)[known].abs())
+    # NaN, where a model answers with what is no number, is larger than anything.
+    return float(torch.cat(differences).max())
 
 
 def _check_records(off: float, states: ModelStates) -> None:

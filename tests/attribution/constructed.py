@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -43,13 +43,20 @@ class Case:
         return Recorded(7, self.baseline, now, find_losses(self.before, self.baseline, now, rule))
 
 
-def edited(make: Callable[[], LanguageModel], layers: list[int], tuning: Tuning, count: int = 4) -> Case:
+def edited(
+    make: Callable[[], LanguageModel],
+    layers: list[int],
+    tuning: Tuning,
+    count: int = 4,
+    given: Sequence[EditRequest] | None = None,
+) -> Case:
     """An edited model in which the tuning has chosen what trains."""
     language_model = make()
-    probe = Probe(tiny.requests(count), language_model.tokenizer)
+    given = tiny.requests(count) if given is None else given
+    probe = Probe(given, language_model.tokenizer)
     before = probe.run(language_model)
     wrong = [n for n, right in enumerate(before.exact[before.kind == 0][:, 0].tolist()) if not right]
-    requests = [tiny.requests(count)[number] for number in wrong]
+    requests = [given[number] for number in wrong]
     probe = Probe(requests, language_model.tokenizer)
     before = probe.run(language_model)
     delta = copy.deepcopy(_edit(make, tuple(layers), tuple(requests)))
@@ -83,7 +90,12 @@ def undo(case: Case, steps: int = 12, lr: float = 0.1) -> Case:
 def without_alternatives(case: Case) -> Case:
     """The same, of facts whose old object nobody knows."""
     requests = [replace(request, target_true=None, neighborhood=()) for request in case.requests]
-    return replace(case, requests=requests)
+    probe = Probe(requests, case.language_model.tokenizer)
+    with case.states.edited():
+        baseline = probe.run(case.language_model)
+    with case.states.unedited():
+        before = probe.run(case.language_model)
+    return replace(case, requests=requests, probe=probe, baseline=baseline, before=before)
 
 
 def turned_keys(case: Case, layer: int) -> None:

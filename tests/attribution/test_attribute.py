@@ -19,6 +19,7 @@ from edit_lit.deltas import ModelStates
 from edit_lit.measures.scores import Rule
 from edit_lit.tuning import DoRA, FullTuning, LoRA, PeftTuning
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.world import World, WorldModel
 
 ONLY = {
     "written": (FullTuning("edited", ["*.c_proj", "*.down_proj"]), Verdict.OVERWRITTEN),
@@ -232,9 +233,8 @@ def key_of(case, row, matrix):
 
 
 def test_a_fact_without_an_old_object_is_judged_by_its_nll():
-    case = undo(edited(MODELS["llama"], [1], FullTuning("before_edited")))
-    recorded, bare = case.recorded(), without_alternatives(case)
-    found = attribute(case.states, bare.requests, recorded)
+    case = without_alternatives(undo(edited(MODELS["llama"], [1], FullTuning("before_edited"))))
+    found = attribute(case.states, case.requests, case.recorded())
     assert found.edits
     for edit in found.edits:
         assert (edit.judged_by, edit.became, edit.verdict) == ("nll", "displaced", Verdict.KEY_DRIFT)
@@ -280,6 +280,25 @@ def test_a_model_that_answers_otherwise_than_recorded_is_refused():
         case.language_model.head.weight.mul_(1.5)
     with pytest.raises(ConfigError, match="off the run's records"):
         attribute(case.states, case.requests, recorded)
+    with torch.no_grad():
+        case.language_model.head.weight.mul_(torch.nan)
+    with pytest.raises(ConfigError, match="up to nan nats per token off"):
+        attribute(case.states, case.requests, recorded)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("group", ONLY)
+def test_the_same_on_the_world_s_model(group):
+    tuning, verdict = ONLY[group]
+    given = World(limit=6, seed=4).load()
+    case = undo(edited(WorldModel, [2], tuning, given=given), lr=0.01)
+    found = attribute(case.states, case.requests, case.recorded())
+    assert found.edits
+    assert found.trained == [group]
+    for edit in found.edits:
+        assert edit.verdict is edit.activations.verdict is verdict
+        assert edit.groups[Group(group)].margin == pytest.approx(edit.margin_tuned - edit.margin_edited, abs=1e-9)
+        assert all(edit.groups[other].margin == 0 for other in GROUPS if other != group)
 
 
 def test_a_run_that_edited_nothing_is_refused():

@@ -120,3 +120,16 @@ def test_training_goes_on_as_if_nobody_had_looked():
             optimizer.step()
         ends.append(bits(language_model))
     assert all(torch.equal(ends[0][name], tensor) for name, tensor in ends[1].items())
+
+
+def test_only_what_trains_and_has_a_place_of_its_own_goes_back():
+    language_model = tiny.llama()
+    FullTuning("before_edited").apply(language_model, [2])
+    states = ModelStates(language_model)
+    with pytest.raises(ValueError, match="did not train"), states.partly_edited([language_model.head.weight]):
+        pass
+    prompted = tiny.gpt2()
+    TUNINGS["prompt"].apply(prompted, [])
+    (virtual,) = [parameter for parameter in prompted.model.parameters() if parameter.requires_grad]
+    with pytest.raises(ValueError, match="on no single module"), ModelStates(prompted).partly_edited([virtual]):
+        pass

@@ -71,8 +71,7 @@ def test_what_alone_was_trained_is_the_cause_and_all_else_is_exactly_none(model,
             assert other == group or part == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("layers", [[2], [0, 2]])
+@pytest.mark.parametrize(("model", "layers"), [("llama", [2]), ("gpt2", [0, 2])])
 def test_shares_are_those_of_all_orders_one_by_one(model, layers):
     case = undo(edited(MODELS[model], layers, FullTuning()))
     kept = bits(case.language_model)
@@ -130,10 +129,14 @@ def margin_and_nll(case, edit):
     return means[0] - means[1], -means[0]
 
 
-@pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize(
-    "tuning",
-    [FullTuning(), LoRA(r=4, alpha=16), DoRA(r=4, alpha=16), PeftTuning(peft.IA3Config(feedforward_modules=[]))],
+    ("model", "tuning"),
+    [
+        ("gpt2", FullTuning()),
+        ("gpt2", LoRA(r=4, alpha=16)),
+        ("llama", DoRA(r=4, alpha=16)),
+        ("llama", PeftTuning(peft.IA3Config(feedforward_modules=[]))),
+    ],
     ids=["full", "lora", "dora", "ia3"],
 )
 def test_both_ends_are_the_edited_and_the_tuned_model_and_put_backs_leave_no_trace(model, tuning):
@@ -186,8 +189,7 @@ def test_keys_that_turn_while_the_matrix_turns_with_them_lose_nothing(monkeypatc
         assert change.whole == pytest.approx(0, abs=1e-9)
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("tuning", [FullTuning(), LoRA(r=4, alpha=16)], ids=["full", "lora"])
+@pytest.mark.parametrize(("model", "tuning"), [("gpt2", FullTuning()), ("llama", LoRA(r=4, alpha=16))])
 def test_what_a_layer_adds_splits_into_write_key_and_both(model, tuning):
     case = undo(edited(MODELS[model], [1, 2], tuning))
     _, changes = look_at_activations(case.states, case.requests)
@@ -254,7 +256,7 @@ def test_other_rules_have_their_own_losses(rule):
 
 def test_layers_share_what_their_group_has_and_the_draw_is_the_seed_s():
     case = undo(edited(MODELS["llama"], [1, 2], FullTuning()))
-    first, again, other = (attribute(case.states, case.requests, case.recorded(), pairs=6, seed=s) for s in (3, 3, 4))
+    first, again, other = (attribute(case.states, case.requests, case.recorded(), pairs=3, seed=s) for s in (3, 3, 4))
     assert first.layer_shares == again.layer_shares
     assert first.layer_shares != other.layer_shares
     assert [(share.group, share.layer) for share in first.layer_shares] == [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -15,6 +15,7 @@ from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import ModelStates
 from edit_lit.facts.request import EditRequest
 from edit_lit.fine_tuner import FineTuner, as_fine_tuner
+from edit_lit.measures.answers import AnswersAt
 from edit_lit.measures.curve import Point
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.retention import ProbeSteps, Retention
@@ -32,8 +33,8 @@ class EditRetentionCallback(L.Callback):
     """Probes the edited and the intrinsic facts during training and logs the curves.
 
     The unedited model is probed once; the baseline is taken right before the first training step; then come
-    every N steps and the last one. Raw outcomes go to ``retention.parquet`` in the run's folder, scores to all
-    loggers. List it after ``KnowledgeEdit``.
+    every N steps and the last one. Raw outcomes go to ``retention.parquet`` in the run's folder, the questions' texts
+    to ``questions.parquet``, scores to all loggers. List it after ``KnowledgeEdit``.
 
     Every score of the last probe can be monitored, such as
     ``EarlyStopping("retention/edited/exact", mode="max", stopping_threshold=…)`` or
@@ -46,15 +47,28 @@ class EditRetentionCallback(L.Callback):
         every_n_steps: Optimizer steps between probes.
         early: Probe at steps 1, 2, 4, 8, … as well, below ``every_n_steps``: decay is fastest at first.
         batch_tokens: Tokens in a probe's batch, padding included.
+        answers: At which probes the model also writes, greedily, what it answers to the facts under study; their texts
+            go to ``answers.parquet``.
+        answer_tokens: Most tokens of such an answer; one that is cut off is marked.
     """
 
-    def __init__(self, every_n_steps: int = 50, early: bool = False, batch_tokens: int = 8192) -> None:
+    def __init__(
+        self,
+        every_n_steps: int = 50,
+        early: bool = False,
+        batch_tokens: int = 8192,
+        answers: Literal["never", "last", "every"] = "last",
+        answer_tokens: int = 10,
+    ) -> None:
         # Made again when the model is known; here it refuses what it cannot do before any is loaded.
         ProbeSteps(every_n_steps, early)
         check_number("retention.batch_tokens", batch_tokens, least=1)
+        check_number("retention.answer_tokens", answer_tokens, least=1)
         self.every_n_steps = every_n_steps
         self.early = early
         self.batch_tokens = batch_tokens
+        self.answers = AnswersAt(answers)
+        self.answer_tokens = answer_tokens
         self.retention: Retention | None = None
         self._fit: tuple[L.Trainer, FineTuner, object, Path] | None = None
         self._checkpoint: str | Path | None = None
@@ -98,6 +112,8 @@ class EditRetentionCallback(L.Callback):
             every_n_steps=self.every_n_steps,
             early=self.early,
             batch_tokens=self.batch_tokens,
+            answers=self.answers,
+            answer_tokens=self.answer_tokens,
         )
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -147,6 +163,7 @@ class EditRetentionCallback(L.Callback):
         """Probe the last step of a fit that was stopped; later hooks find the model already moved off its device."""
         if self._started.is_due(trainer.global_step, last=True):
             self._probe(trainer, last=True)
+        self._started.end(trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """The curve so far and what it is measured against, as primitives and tensors."""

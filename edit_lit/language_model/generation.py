@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from peft import PeftModel
@@ -19,9 +20,41 @@ from edit_lit.utilities import distributed
 from edit_lit.utilities.text import shown
 
 
+@dataclass(frozen=True)
+class Continuation:
+    """What a model writes behind a prompt.
+
+    Args:
+        text: The text, without special tokens.
+        tokens: How many tokens were written, without the end-of-sequence token.
+        ended: Whether the model ended the text; if not, it was cut off after ``tokens`` tokens.
+    """
+
+    text: str
+    tokens: int
+    ended: bool
+
+
 def continuations(
     language_model: LanguageModel, prompts: Sequence[str], max_new_tokens: int, batch_tokens: int = 8192
 ) -> list[str]:
+    """The texts of :func:`greedy_continuations`.
+
+    Args:
+        language_model: The model.
+        prompts: The prompts.
+        max_new_tokens: Most tokens to write.
+        batch_tokens: Tokens in a batch, padding and written tokens included.
+
+    Raises:
+        ConfigError: If the model has too few positions for a prompt and what is written behind it.
+    """
+    return [one.text for one in greedy_continuations(language_model, prompts, max_new_tokens, batch_tokens)]
+
+
+def greedy_continuations(
+    language_model: LanguageModel, prompts: Sequence[str], max_new_tokens: int, batch_tokens: int = 8192
+) -> list[Continuation]:
     """Greedy continuations of prompts, up to the end-of-sequence token, without special tokens.
 
     Each token is the argmax of the model's logits, and nothing else. With several processes each generates for a share
@@ -39,11 +72,11 @@ def continuations(
     ids = [encoded.ids for encoded in encode_many(language_model.tokenizer, list(prompts))]
     check_continuations(language_model, prompts, [len(row) for row in ids], max_new_tokens)
     batches = length_batches([len(row) + max_new_tokens for row in ids], batch_tokens)
-    mine: dict[int, str] = {}
+    mine: dict[int, Continuation] = {}
     with evaluating(language_model.model):
         for batch in distributed.shard(batches):
             mine |= zip(batch, _write(language_model, [ids[index] for index in batch], max_new_tokens), strict=True)
-    written = {index: text for share in distributed.from_all_processes(mine) for index, text in share.items()}
+    written = {index: found for share in distributed.from_all_processes(mine) for index, found in share.items()}
     return [written[index] for index in range(len(prompts))]
 
 
@@ -110,7 +143,7 @@ def _own_settings_aside(language_model: LanguageModel) -> Iterator[None]:
         inner.generation_config = own
 
 
-def _write(language_model: LanguageModel, ids: list[list[int]], max_new_tokens: int) -> list[str]:
+def _write(language_model: LanguageModel, ids: list[list[int]], max_new_tokens: int) -> list[Continuation]:
     # Turned around, padding on the right is the padding on the left that writing needs.
     turned = TokenBatch.of([row[::-1] for row in ids], language_model.device)
     output = generated(
@@ -121,4 +154,12 @@ def _write(language_model: LanguageModel, ids: list[list[int]], max_new_tokens: 
         do_sample=False,
         num_beams=1,
     )
-    return language_model.tokenizer.batch_decode(output[:, turned.ids.shape[1] :], skip_special_tokens=True)
+    rows = output[:, turned.ids.shape[1] :]
+    texts = language_model.tokenizer.batch_decode(rows, skip_special_tokens=True)
+    return [_continuation(language_model, row, text) for row, text in zip(rows.tolist(), texts, strict=True)]
+
+
+def _continuation(language_model: LanguageModel, row: list[int], text: str) -> Continuation:
+    end = language_model.tokenizer.eos_token_id
+    ended = end is not None and end in row
+    return Continuation(text, row.index(end) if ended else len(row), ended)

@@ -56,7 +56,7 @@ def write_probe(
         requests: The pools' facts.
     """
     table = pa.concat_tables([_table(step, pool, rows, requests[pool]) for pool, rows in outcomes.items()])
-    write_atomically(_file(folder, step), lambda temporary: pq.write_table(table, temporary))
+    write_atomically(probe_file(folder, step), lambda temporary: pq.write_table(table, temporary))
 
 
 def read_probes(folder: Path) -> dict[Pool, dict[int, Outcomes]]:
@@ -82,7 +82,7 @@ def read_probe(folder: Path, step: int) -> dict[Pool, Outcomes]:
         FileNotFoundError: If there is no record of this step.
         ConfigError: If the file is damaged, or of another kind.
     """
-    path = _file(folder, step)
+    path = probe_file(folder, step)
     try:
         table = pq.read_table(path, columns=_ANSWERS)
         by_pool = {pool: table.filter(pa.compute.equal(table["pool"], str(pool))) for pool in Pool}
@@ -101,7 +101,7 @@ def read_names(folder: Path, pools: Collection[Pool]) -> dict[Pool, FactNames]:
         ConfigError: If no record has a pool, or an earlier version wrote it, without the facts' names by content.
     """
     names: dict[Pool, FactNames] = {}
-    for _, path in sorted(_files(folder).items()):
+    for _, path in sorted(probe_files(folder).items()):
         missing = [pool for pool in pools if pool not in names]
         if not missing:
             break
@@ -135,31 +135,33 @@ def _names(table: pa.Table) -> FactNames:
 
 def recorded_steps(folder: Path) -> list[int]:
     """The steps of which there are records, in ascending order; −1 for the unedited model."""
-    return sorted(_files(folder))
+    return sorted(probe_files(folder))
 
 
 def copy_probes(source: Path, target: Path, last_step: int) -> None:
     """Bring over the records up to a step, for a run that continues another."""
-    for step, path in _files(source).items():
+    for step, path in probe_files(source).items():
         if step <= last_step:
-            write_atomically(_file(target, step), partial(shutil.copyfile, path))
+            write_atomically(probe_file(target, step), partial(shutil.copyfile, path))
 
 
 def drop_probes(folder: Path, last_step: int) -> None:
     """Remove the records behind a step, which a run that goes on from there will write anew."""
-    for step, path in _files(folder).items():
+    for step, path in probe_files(folder).items():
         if step > last_step:
             path.unlink()
 
 
-def _file(folder: Path, step: int) -> Path:
+def probe_file(folder: Path, step: int) -> Path:
+    """The file of one probe in a data set's folder."""
     return folder / ("before_edit.parquet" if step == BEFORE_EDIT else f"step_{step:09d}.parquet")
 
 
-def _files(folder: Path) -> dict[int, Path]:
+def probe_files(folder: Path) -> dict[int, Path]:
+    """The files of a data set that has one for each probe, by step; −1 for the unedited model."""
     named = {path.stem.removeprefix("step_"): path for path in folder.glob("step_*.parquet")}
     steps = {int(number): path for number, path in named.items() if number.isdecimal()}
-    before = _file(folder, BEFORE_EDIT)
+    before = probe_file(folder, BEFORE_EDIT)
     return ({BEFORE_EDIT: before} if before.exists() else {}) | steps
 
 

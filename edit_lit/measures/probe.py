@@ -6,14 +6,14 @@ Shape legend: P scored tokens, U distinct positions, V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
-from edit_lit.facts.request import EditRequest, Question
+from edit_lit.facts.request import EditRequest, Question, fact_hash
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.limits import check_lengths
 from edit_lit.language_model.modes import evaluating
@@ -21,6 +21,7 @@ from edit_lit.language_model.scoring import ScoredTokens
 from edit_lit.language_model.spans import AnswerRow, answer_rows
 from edit_lit.language_model.token_batch import TokenBatch, length_batches
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
+from edit_lit.measures.question_files import AskedQuestion
 from edit_lit.utilities import distributed
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
@@ -59,6 +60,9 @@ class Probe:
         pool: The facts' pool. ``edited`` facts should answer ``target_new``; the others ``target_true``.
         batch_tokens: Tokens in a batch, padding included.
 
+    Attributes:
+        questions: What is asked, in the order of the outcomes.
+
     Raises:
         ConfigError: If an answer has no tokens, or an unedited fact has no ``target_true``.
     """
@@ -88,6 +92,8 @@ class Probe:
         pairs = [(questions[target // 2].prompt, _text(questions[target // 2], target)) for target in targets]
         names = [self.requests[asked[target // 2][0]].name for target in targets]
         rows = answer_rows(tokenizer, pairs, names)
+        lengths = {target: len(row.answer) for target, row in zip(targets, rows, strict=True)}
+        self.questions = _as_asked(asked, lengths, self.requests, tokenizer)
         self._batches = _probe_batches(rows, targets, batch_tokens)
         longest = max(range(len(rows)), key=lambda number: len(rows[number].ids), default=None)
         self._longest = None if longest is None else (len(rows[longest].ids), names[longest], pairs[longest][0])
@@ -145,6 +151,36 @@ class Probe:
             self._batches = [batch.to(device) for batch in self._batches]
             self.device = device
         return self._batches
+
+
+def _as_asked(
+    asked: Sequence[tuple[int, Kind, int, Question]],
+    lengths: Mapping[int, int],
+    requests: Sequence[EditRequest],
+    tokenizer: PreTrainedTokenizerBase,
+) -> tuple[AskedQuestion, ...]:
+    """The questions with all that is known of them before a model is asked."""
+    texts = [f" {request.subject}" for request in requests]
+    subjects = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    facts = [fact_hash(request) for request in requests]
+    return tuple(
+        AskedQuestion(
+            request=index,
+            fact=facts[index],
+            id=requests[index].id,
+            subject=requests[index].subject,
+            relation=requests[index].relation,
+            kind=kind,
+            prompt=prompt,
+            text=question.prompt,
+            answer=question.answer,
+            alternative=question.alternative,
+            subject_tokens=len(subjects[index]),
+            answer_tokens=lengths[2 * number],
+            alternative_tokens=lengths.get(2 * number + 1),
+        )
+        for number, (index, kind, prompt, question) in enumerate(asked)
+    )
 
 
 def _text(question: Question, target: int) -> str:

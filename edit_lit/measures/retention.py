@@ -12,12 +12,14 @@ from typing import Any
 
 from edit_lit.facts.request import EditRequest, requests_hash
 from edit_lit.language_model import LanguageModel
+from edit_lit.measures.answers import Answers, AnswersAt, ask
 from edit_lit.measures.curve import BEFORE_EDIT, Point, curve_point
 from edit_lit.measures.outcome_files import FOLDER
 from edit_lit.measures.outcomes import Outcomes, Pool, check_unedited
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.run_records import RunRecords
 from edit_lit.utilities import distributed
+from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,8 @@ class Retention:
         every_n_steps: Optimizer steps between probes.
         early: Probe at steps 1, 2, 4, 8, … as well, below ``every_n_steps``.
         batch_tokens: Tokens in a probe's batch, padding included.
+        answers: At which probes the model also writes what it answers to the facts under study, in words.
+        answer_tokens: Most tokens of such an answer; one that is cut off is marked in the records.
 
     Attributes:
         before: Outcomes of the unedited model, by pool; empty if it was not asked.
@@ -84,7 +88,7 @@ class Retention:
         last_step: The step of the last probe; -1 before the first.
 
     Raises:
-        ConfigError: If ``every_n_steps`` is below 1, or a fact cannot be asked about in its pool.
+        ConfigError: If ``every_n_steps`` or ``answer_tokens`` is below 1, or a fact cannot be asked about in its pool.
     """
 
     def __init__(
@@ -98,8 +102,12 @@ class Retention:
         every_n_steps: int = 50,
         early: bool = False,
         batch_tokens: int = 8192,
+        answers: AnswersAt = AnswersAt.LAST,
+        answer_tokens: int = 10,
     ) -> None:
+        check_number("retention.answer_tokens", answer_tokens, least=1)
         self.language_model = language_model
+        self._answers_at, self._answer_tokens, self._batch_tokens = answers, answer_tokens, batch_tokens
         self.steps = ProbeSteps(every_n_steps, early)
         pools = {Pool.EDITED: edited, Pool.UNEDITED: unedited, Pool.INTRINSIC: intrinsic}
         self.probes = {
@@ -108,12 +116,13 @@ class Retention:
             if requests
         }
         asked = {pool: probe.requests for pool, probe in self.probes.items()}
-        self._records = RunRecords(Path(folder) / FOLDER if folder is not None else None, asked)
+        questions = {pool: probe.questions for pool, probe in self.probes.items()}
+        self._records = RunRecords(Path(folder) / FOLDER if folder is not None else None, asked, questions)
         self.before: dict[Pool, Outcomes] = {}
         self.baseline: dict[Pool, Outcomes] = {}
         self.points: dict[int, Point] = {}
         self.last_step = -1
-        self._carried_step, self._carried = -1, dict[Pool, Outcomes]()
+        self._carried_step, self._carried, self._in_words_at = -1, dict[Pool, Outcomes](), BEFORE_EDIT
 
     @property
     def records(self) -> Path | None:
@@ -137,6 +146,7 @@ class Retention:
         check_unedited(*self.before.values())
         if self._records.may_write():
             self._records.write(BEFORE_EDIT, self.before)
+            self._write_words(BEFORE_EDIT, self.before)
         return self.before
 
     def is_due(self, step: int, last: bool = False) -> bool:
@@ -167,6 +177,7 @@ class Retention:
         outcomes = self._ask()
         seconds = time.perf_counter() - started
         self._records.write(step, outcomes)
+        self._write_words(step, outcomes, last)
         if not self.baseline:
             _warn_of_late_baseline(step)
             self.baseline = outcomes
@@ -177,19 +188,25 @@ class Retention:
             self._carried_step, self._carried = step, outcomes
         return point | {"probe/seconds": seconds}
 
+    def end(self, step: int) -> None:
+        """Ask for the answers in words if the run turns out to have ended with its last probe.
+
+        Call it at the end of a training that may stop before its last step; otherwise ``last`` says it beforehand.
+        """
+        if step == self.last_step == self._carried_step and self._in_words_at != step:
+            self._write_words(step, self._carried, last=True)
+
     def state_dict(self) -> dict[str, Any]:
         """The curve and what it is measured against, as primitives and tensors, for a checkpoint.
 
         It has all points, but raw outcomes only of the unedited model, the baseline and the last probe that was due.
         """
+        kept = self._kept()
         return {
             "facts": self._facts(),
             "last_step": self._carried_step,
             "points": {step: dict(point) for step, point in self.points.items() if step <= self._carried_step},
-            "outcomes": {
-                step: {str(pool): outcomes.tensors() for pool, outcomes in answers.items()}
-                for step, answers in self._kept().items()
-            },
+            "outcomes": {step: {str(pool): of.tensors() for pool, of in all_.items()} for step, all_ in kept.items()},
             "records": str(self.records) if self.records is not None else "",
         }
 
@@ -215,10 +232,8 @@ class Retention:
         self.points = {step: dict(point) for step, point in state_dict["points"].items()}
         if not self.points:
             return {}
-        kept = {
-            step: {Pool(pool): Outcomes(**tensors) for pool, tensors in answers.items()}
-            for step, answers in state_dict["outcomes"].items()
-        }
+        given = state_dict["outcomes"].items()
+        kept = {step: {Pool(pool): Outcomes(**tensors) for pool, tensors in of.items()} for step, of in given}
         self.last_step = state_dict["last_step"]
         self.before = kept.get(BEFORE_EDIT, self.before)
         self.baseline = kept[min(self.points)]
@@ -251,6 +266,17 @@ class Retention:
     def _facts(self) -> dict[str, str]:
         """A hash of each pool's facts."""
         return {str(pool): requests_hash(probe.requests) for pool, probe in self.probes.items()}
+
+    def _write_words(self, step: int, outcomes: Mapping[Pool, Outcomes], last: bool = False) -> None:
+        """Ask for what the model answers to the facts under study in words, where that is wanted and kept."""
+        if self.records is None or not self._answers_at.due(last):
+            return
+        limits, words = (self._answer_tokens, self._batch_tokens), Answers()
+        for pool, answers in outcomes.items():
+            if pool is not Pool.INTRINSIC:
+                words[pool] = ask(self.language_model, self.probes[pool].requests, answers, *limits)
+        self._records.write_words(step, words)
+        self._in_words_at = step
 
     def _ask(self) -> dict[Pool, Outcomes]:
         return {pool: probe.run(self.language_model) for pool, probe in self.probes.items()}

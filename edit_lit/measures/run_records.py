@@ -10,9 +10,11 @@ from pathlib import Path
 from pyarrow import ArrowException
 
 from edit_lit.facts.request import EditRequest
+from edit_lit.measures import answers as in_words
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import copy_probes, drop_probes, read_probe, recorded_steps, write_probe
 from edit_lit.measures.outcomes import Outcomes, Pool
+from edit_lit.measures.question_files import FILE, AskedQuestion, write_questions
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 
@@ -24,14 +26,23 @@ Answers = Mapping[Pool, Outcomes]
 class RunRecords:
     """The records of one run on disk, which the first of several processes writes.
 
+    Outcomes have their place in ``folder``; what was asked, and what was answered in words, theirs beside it.
+
     Args:
-        folder: The data set's folder; none to keep no records.
+        folder: The folder of the outcomes; none to keep no records.
         requests: The pools' facts.
+        questions: What they are asked, which is written once.
     """
 
-    def __init__(self, folder: Path | None, requests: Mapping[Pool, Sequence[EditRequest]]) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        requests: Mapping[Pool, Sequence[EditRequest]],
+        questions: Mapping[Pool, Sequence[AskedQuestion]],
+    ) -> None:
         self.folder = folder.absolute() if folder is not None else None
         self._requests = requests
+        self._questions: Mapping[Pool, Sequence[AskedQuestion]] | None = questions
         self._ours = False
         self._drop_behind: int | None = None
 
@@ -52,9 +63,18 @@ class RunRecords:
         self._ours = True
         if distributed.rank() == 0:
             if self._drop_behind is not None:
-                drop_probes(self.folder, self._drop_behind)
+                for folder in (self.folder, _in_words(self.folder)):
+                    drop_probes(folder, self._drop_behind)
             self._drop_behind = None
+            if self._questions is not None:
+                write_questions(self.folder.with_name(FILE), self._questions)
+            self._questions = None
             write_probe(self.folder, step, answers, self._requests)
+
+    def write_words(self, step: int, words: in_words.Answers) -> None:
+        """Write in words what was answered to a probe whose outcomes are written."""
+        if self.folder is not None and self._ours and words and distributed.rank() == 0:
+            in_words.write_answers(_in_words(self.folder), step, words, self._requests)
 
     def take_up(self, kept: Mapping[int, Answers], last_step: int, places: Iterable[Path]) -> bool:
         """Continue the records of the run that is resumed, which are brought here if they are elsewhere.
@@ -91,6 +111,7 @@ class RunRecords:
             raise ConfigError(_OCCUPIED.format(folder=self.folder))
         source = next((place for place in places if _are_of(place, kept)), None)
         if source is not None:
+            copy_probes(_in_words(source), _in_words(self.folder), last_step)
             copy_probes(source, self.folder, last_step)
             return False
         warnings.warn(
@@ -111,6 +132,11 @@ _OCCUPIED = (
     "{folder} holds the records of another run, which would be mixed with this one's. "
     "Choose another folder for this run, resume that run, or move its records away."
 )
+
+
+def _in_words(folder: Path) -> Path:
+    """Where the answers in words are that belong to a folder of outcomes."""
+    return folder.with_name(in_words.FOLDER)
 
 
 def _are_of(folder: Path, kept: Mapping[int, Answers]) -> bool:

@@ -43,7 +43,7 @@ def test_a_series_is_stopped_gone_on_with_and_reported(config, tmp_path, capsys,
     whole, cut = (tmp_path / "runs" / "tiny" / f"version_{number}" for number in (0, 1))
     assert {path.name for path in whole.iterdir()} >= {"config.yaml", "cycles.json", "run.json", "report", "cycle_000"}
     inside = {path.name for path in (whole / "cycle_001").iterdir()}
-    assert inside == {"run.json", "edits", FOLDER, "metrics.csv"}
+    assert inside == {"run.json", "edits", FOLDER, "metrics.csv", "questions.parquet", "answers.parquet"}
     assert state(whole) == state(whole / "cycle_001") == "finished"
     shown = capsys.readouterr().out
     assert shown.count("What did fine-tuning leave") == 1

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from edit_lit.analysis.samples import Sample
-from edit_lit.analysis.survival import Loss, restricted_mean
+from edit_lit.measures.fates import Fates
 from edit_lit.measures.outcomes import Kind, Outcomes, Pool
 from edit_lit.measures.request_means import request_means
 from edit_lit.measures.scores import Rule, applies, success
+from edit_lit.measures.survival import Loss, restricted_mean
 from edit_lit.reports.run import Run
 
 
@@ -25,11 +25,13 @@ class FactCurve:
         steps: The probes' steps, the baseline first, [T].
         right_TF: Whether each fact is right at each probe; all are at the first.
         facts: The facts' names by content.
+        fates: What became of each of them, if that is known.
     """
 
     steps: NDArray[np.int64]
     right_TF: NDArray[np.bool_]
     facts: tuple[str, ...]
+    fates: Fates | None = None
 
     @property
     def last_step(self) -> int:
@@ -57,21 +59,12 @@ def fact_curve(run: Run, pool: Pool, rule: Rule, names: Sequence[str]) -> FactCu
     Returns:
         Nothing if the pool was not probed since the edit, or no fact counts.
     """
-    curve = {step: outcomes.of_kind(Kind.REWRITE) for step, outcomes in run.curve(pool).items()}
-    before = run.before(pool) if pool is Pool.EDITED else None
-    if not curve:
+    fates = run.fates(pool, rule)
+    if fates is None or not len(fates):
         return None
-    stages = [*curve.values()] + ([before.of_kind(Kind.REWRITE)] if before is not None else [])
-    asked_Q = torch.stack([applies(rows, rule) for rows in stages]).all(dim=0)
-    right = torch.stack([success(rows, rule) for rows in stages]) == 1
-    counts_Q = asked_Q & right[0]
-    if before is not None:
-        counts_Q &= ~right[-1]
-    if not counts_Q.any():
-        return None
-    who = stages[0].request[counts_Q].tolist()
-    right_TF = right[: len(curve), counts_Q].numpy()
-    return FactCurve(np.array(list(curve), dtype=np.int64), right_TF, tuple(names[fact] for fact in who))
+    fates = fates.up_to(max(run.curve(pool)))
+    facts = tuple(names[fact] for fact in fates.request_F)
+    return FactCurve(fates.steps, fates.alive_TF, facts, fates)
 
 
 def success_by_fact(outcomes: Outcomes, kind: Kind, rule: Rule, names: Sequence[str]) -> Sample | None:

@@ -24,11 +24,11 @@ from edit_lit.analysis.quantities import (
     TRAINED,
 )
 from edit_lit.analysis.samples import Sample, distinct
-from edit_lit.analysis.survival import Loss
 from edit_lit.analysis.sweep import Trial
 from edit_lit.measures.outcome_files import FOLDER, FactNames, read_names
 from edit_lit.measures.outcomes import Kind, Pool
 from edit_lit.measures.scores import Rule
+from edit_lit.measures.survival import Loss
 from edit_lit.reports.metrics_file import Series
 from edit_lit.reports.notes import ending_note
 from edit_lit.reports.run import Run
@@ -131,6 +131,7 @@ def read_run(trial: Trial) -> tuple[TrialResult, Run | None, Mapping[Pool, FactN
             return _without_run(trial, state, record), None, {}
         run = Run.read(folder)
         names = read_names(folder / FOLDER, run.probes)
+        _ = run.answers  # So that a damaged one is found here.
     except ConfigError as error:
         ended = record is not None and record.last.state in (State.DIVERGED, State.FAILED, State.INTERRUPTED)
         state = str(record.last.state) if ended and record is not None else UNREADABLE

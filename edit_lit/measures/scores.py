@@ -41,13 +41,16 @@ def applies(outcomes: Outcomes, rule: Rule) -> Tensor:
     return outcomes.has_alternative() if rule is Rule.PROB else torch.ones(len(outcomes), dtype=torch.bool)
 
 
-def success(outcomes: Outcomes, rule: Rule) -> Tensor:
-    """Success of each question, between 0 and 1, [Q]; NaN where the rule does not apply or the answer is no number."""
+def success(outcomes: Outcomes, rule: Rule, alternative: bool = False) -> Tensor:
+    """Success of each question, between 0 and 1, [Q]; NaN where the rule does not apply or the answer is no number.
+
+    With ``alternative`` it is the alternative that is judged, as if it were the answer.
+    """
+    side = int(alternative)
     if rule is Rule.PROB:
-        answer, alternative = outcomes.nll.unbind(1)
-        values = (answer < alternative).to(answer.dtype)
+        values = (outcomes.nll[:, side] < outcomes.nll[:, 1 - side]).to(outcomes.nll.dtype)
     else:
-        values = {Rule.EXACT: outcomes.exact, Rule.FIRST: outcomes.first, Rule.TOKEN: outcomes.token}[rule][:, 0]
+        values = {Rule.EXACT: outcomes.exact, Rule.FIRST: outcomes.first, Rule.TOKEN: outcomes.token}[rule][:, side]
     return values.masked_fill(~applies(outcomes, rule) | outcomes.not_a_number(), math.nan)
 
 
@@ -114,9 +117,9 @@ class TransitionCounts:
 
     ``stable``, ``erased``, ``emergent`` and ``impossible`` are success → success, success → failure, failure → success
     and failure → failure. ``reverted`` and ``displaced`` split the erased facts by whether they answer the
-    alternative now. ``not_a_number`` counts those with an answer that is not a number at either end, and
-    ``already_right`` those that were right before the edit, which no edit can make right; it is none if nobody knows.
-    Neither is in any of the classes.
+    alternative now, by the same rule. ``not_a_number`` counts those with an answer that is not a number at either end,
+    and ``already_right`` those that were right before the edit, which no edit can make right; it is none if nobody
+    knows. Neither is in any of the classes.
 
     Examples:
         >>> counts = TransitionCounts(stable=41, erased=9, emergent=0, impossible=0, reverted=7)
@@ -209,7 +212,7 @@ def transition_counts(
     had, has, *rest = successes[:, known] == 1
     already = rest[0] if rest else torch.zeros_like(had)
     had_not, had = ~had & ~already, had & ~already
-    answers_alternative = stages[1].exact[asked][known][:, 1] == 1
+    answers_alternative = success(stages[1], rule, alternative=True)[asked][known] == 1
     return TransitionCounts(
         stable=int((had & has).sum()),
         erased=int((had & ~has).sum()),

@@ -9,9 +9,14 @@ from functools import cached_property
 from pathlib import Path
 
 from edit_lit.deltas import read_provenance
+from edit_lit.measures.answers import FOLDER as ANSWERS
+from edit_lit.measures.answers import Answers, read_answers
 from edit_lit.measures.curve import BEFORE_EDIT
+from edit_lit.measures.fates import Fates, fates_of
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Kind, Outcomes, Pool
+from edit_lit.measures.question_files import FILE as QUESTIONS
+from edit_lit.measures.question_files import AskedQuestion, read_questions
 from edit_lit.measures.scores import Rule, TransitionCounts, diverged_step, transition_counts
 from edit_lit.reports.metrics_file import Series, read_downstream
 from edit_lit.reports.run_record import FILE, RunRecord, Segment
@@ -136,6 +141,36 @@ class Run:
         baseline = next(iter(curve.values()))
         before = self.before(pool) if pool is Pool.EDITED else None
         return {step: transition_counts(baseline, outcomes, rule, kind, before) for step, outcomes in curve.items()}
+
+    def fates(self, pool: Pool, rule: Rule) -> Fates | None:
+        """What became of each of a pool's facts that count, also where the answers are no numbers any more.
+
+        Up to ``last_step`` they are the facts that :meth:`transitions` counts.
+
+        Returns:
+            Nothing if the pool was not probed since the edit.
+        """
+        if not self.curve(pool):
+            return None
+        edited = pool is Pool.EDITED
+        texts = {step: [one.text for one in of[pool]] for step, of in self.answers.items() if pool in of}
+        return fates_of(
+            {step: outcomes for step, outcomes in self.probes[pool].items() if step != BEFORE_EDIT},
+            rule,
+            before=self.before(pool) if edited else None,
+            reverts=edited,
+            texts=texts,
+        )
+
+    @cached_property
+    def answers(self) -> dict[int, Answers]:
+        """What the model answers in words by step and pool; empty where nobody asked."""
+        return read_answers(self.folder / ANSWERS)
+
+    @cached_property
+    def questions(self) -> dict[Pool, list[AskedQuestion]]:
+        """What was asked, as text; empty in a run of an earlier version."""
+        return read_questions(self.folder / QUESTIONS) or {}
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edit_lit.analysis.survival import Loss, alive, restricted_mean
+from edit_lit.measures.survival import Loss, alive, restricted_mean
 
 STEPS = np.array([0, 1, 2, 4, 8, 20, 50])
 

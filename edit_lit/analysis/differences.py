@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from edit_lit.analysis.bootstrap import Estimate, estimate
-from edit_lit.analysis.permutation import holm, sign_flip_p
 from edit_lit.analysis.quantities import Quantity
 from edit_lit.analysis.samples import Values, paired
 from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Labels
+from edit_lit.measures.permutation import holm, sign_flip_p
 
 LEVEL = 0.05
 """The adjusted p-value up to which arms are called different."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,18 +51,3 @@ def paired(first: Sample, second: Sample) -> Values:
         return np.empty(0)
     left, right = np.array(shared).T
     return second.values[right] - first.values[left]
-
-
-def distinct(facts: Sequence[str]) -> tuple[str, ...]:
-    """Names of a run's facts, those that it has twice told apart by a count.
-
-    Examples:
-        >>> distinct(["a", "b", "a"])
-        ('a', 'b', 'a #2')
-    """
-    seen: Counter[str] = Counter()
-    names = []
-    for fact in facts:
-        seen[fact] += 1
-        names.append(fact if seen[fact] == 1 else f"{fact} #{seen[fact]}")
-    return tuple(names)

@@ -23,9 +23,9 @@ from edit_lit.analysis.quantities import (
     STOPPED,
     TRAINED,
 )
-from edit_lit.analysis.samples import Sample, distinct
+from edit_lit.analysis.samples import Sample
 from edit_lit.analysis.sweep import Trial
-from edit_lit.measures.outcome_files import FOLDER, FactNames, read_names
+from edit_lit.measures.outcome_files import FOLDER, FactNames, distinct, read_names
 from edit_lit.measures.outcomes import Kind, Pool
 from edit_lit.measures.scores import Rule
 from edit_lit.measures.survival import Loss

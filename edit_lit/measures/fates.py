@@ -49,18 +49,18 @@ class Fates:
         fate_TF: The place in ``FATES`` of each fact's fate at each probe; all are alive at the first.
         margin_TF: log P(new object) − log P(old object) per token, in nats; NaN where one of them is not known.
         request_F: The place of each fact among the requests of its pool.
-        never_taken: How many facts were wrong at the baseline; they have no fate.
-        already_right: How many were right before the edit; they have none either. None if nobody knows.
-        not_judged: How many the rule cannot judge, as ``prob`` cannot without an old object.
+        never_taken: The requests that were wrong at the baseline; they have no fate.
+        already_right: Those that were right before the edit; they have none either. None if nobody knows which.
+        not_judged: Those that the rule cannot judge, as ``prob`` cannot without an old object.
     """
 
     steps: NDArray[np.int64]
     fate_TF: Places
     margin_TF: NDArray[np.float64]
     request_F: NDArray[np.int64]
-    never_taken: int = 0
-    already_right: int | None = None
-    not_judged: int = 0
+    never_taken: tuple[int, ...] = ()
+    already_right: tuple[int, ...] | None = None
+    not_judged: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return len(self.request_F)
@@ -109,6 +109,16 @@ class Fates:
         first_F = np.where(alive_TF.all(axis=0), len(self.steps), (~alive_TF).argmax(axis=0))
         return np.lexsort([self.request_F, first_F, -last_F])
 
+    def first_losses(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The place of the first probe at which each fact is not alive, and that of its fate in ``FATES``, both [F].
+
+        A fact that is always alive has the last probe's place, and −1.
+        """
+        lost_TF = ~self.alive_TF
+        place_F = np.where(lost_TF.any(axis=0), lost_TF.argmax(axis=0), len(self.steps) - 1)
+        kind_F = self.fate_TF[place_F, np.arange(len(self))].astype(np.int64)
+        return place_F, np.where(kind_F == _ALIVE, -1, kind_F)
+
     def up_to(self, step: int) -> Fates:
         """The same without the probes behind a step."""
         kept = self.steps <= step
@@ -146,14 +156,18 @@ def fates_of(
         senseless = [[degenerate(texts[step][fact]) for fact in rows[0].request.tolist()] for step in curve]
         fate_TQ[torch.tensor(senseless) & (fate_TQ != _ALIVE)] = _BROKEN
     margin_TQ = torch.stack([stage.nll[:, 1] - stage.nll[:, 0] for stage in rows])
+
+    def requests(chosen_Q: torch.Tensor) -> tuple[int, ...]:
+        return tuple(rows[0].request[chosen_Q].tolist())
+
     return Fates(
         steps=np.array(list(curve), dtype=np.int64),
         fate_TF=fate_TQ[:, counted_Q].numpy(),
         margin_TF=margin_TQ[:, counted_Q].double().numpy(),
         request_F=rows[0].request[counted_Q].numpy(),
-        never_taken=int((judged_Q & ~right[0] & ~already_Q).sum()),
-        already_right=int(already_Q.sum()) if before is not None else None,
-        not_judged=int((~judged_Q).sum()),
+        never_taken=requests(judged_Q & ~right[0] & ~already_Q),
+        already_right=requests(already_Q) if before is not None else None,
+        not_judged=requests(~judged_Q),
     )
 
 

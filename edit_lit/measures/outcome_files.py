@@ -7,6 +7,7 @@ Read the folder with any Parquet reader, for instance ``pandas.read_parquet("…
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -110,6 +111,21 @@ def read_names(folder: Path, pools: Collection[Pool]) -> dict[Pool, FactNames]:
     if lost:
         raise ConfigError(f"{folder} holds no probe records of {lost[0]} facts. Name the folder of a run that has.")
     return names
+
+
+def distinct(facts: Sequence[str]) -> tuple[str, ...]:
+    """Names of a run's facts, those that it has twice told apart by a count.
+
+    Examples:
+        >>> distinct(["a", "b", "a"])
+        ('a', 'b', 'a #2')
+    """
+    seen: Counter[str] = Counter()
+    names = []
+    for fact in facts:
+        seen[fact] += 1
+        names.append(fact if seen[fact] == 1 else f"{fact} #{seen[fact]}")
+    return tuple(names)
 
 
 def _names_in(path: Path, pools: Sequence[Pool]) -> dict[Pool, FactNames]:

@@ -10,6 +10,7 @@ Legend: T probes, F facts.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 Right = NDArray[np.bool_]
+Places = NDArray[np.int64]
 
 
 class Loss(StrEnum):
@@ -72,6 +74,39 @@ def restricted_mean(
     curve_TF = np.concatenate([values_TF[kept], at_end_F[None]])
     area_F: Values = np.trapezoid(curve_TF, grid, axis=0)
     return area_F / (end - start)
+
+
+@dataclass(frozen=True)
+class Incidence:
+    """What became of facts that are lost in one of several ways. K kinds of loss.
+
+    Args:
+        survival_T: The share that has not been lost yet, at each probe (Kaplan-Meier).
+        by_kind_KT: The share that was lost in each way so far (Aalen-Johansen). With the survival they sum to 1.
+    """
+
+    survival_T: Values
+    by_kind_KT: Values
+
+
+def cumulative_incidence(place_F: Places, kind_F: Places, probes: int, kinds: int) -> Incidence:
+    """The cumulative incidence of each kind of first loss on a grid of probes.
+
+    S(j) = ∏ (1 − dᵢ/nᵢ) and Fₖ(j) = Σ S(i−1) dₖᵢ/nᵢ over the probes i ≤ j, with dₖᵢ losses of kind k at probe i among
+    nᵢ facts that were seen until then: Aalen and Johansen, Scandinavian Journal of Statistics 5 (1978).
+
+    Args:
+        place_F: The place of the probe at which each fact was lost or, if it was not, was seen last, [F].
+        kind_F: How it was lost, from 0 on; −1 if it was not, [F].
+        probes: How many probes there are, T.
+        kinds: How many ways there are, K.
+    """
+    losses_KT = np.stack([np.bincount(place_F[kind_F == kind], minlength=probes) for kind in range(kinds)])
+    at_risk_T = len(place_F) - np.concatenate([[0], np.bincount(place_F, minlength=probes).cumsum()[:-1]])
+    hazard_KT = losses_KT / np.maximum(at_risk_T, 1)
+    survival_T = np.cumprod(1 - hazard_KT.sum(axis=0))
+    before_T = np.concatenate([[1.0], survival_T[:-1]])
+    return Incidence(survival_T, (before_T * hazard_KT).cumsum(axis=1))
 
 
 def _between(steps: NDArray[np.int64], values_TF: Values, step: float) -> Values:

@@ -10,9 +10,10 @@ import torch
 from made_sweeps import requests
 
 from edit_lit.analysis.fact_curves import asked_for_new, fact_curve, success_by_fact
-from edit_lit.analysis.samples import Sample, distinct, paired
+from edit_lit.analysis.samples import Sample, paired
 from edit_lit.facts.request import fact_hash
 from edit_lit.measures.curve import BEFORE_EDIT
+from edit_lit.measures.outcome_files import distinct
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
 from edit_lit.measures.request_means import request_means
 from edit_lit.measures.scores import SCORE_NAMES, Rule, edit_scores

@@ -55,16 +55,16 @@ def test_fates_are_those_of_a_walk_through_each_facts_answers(rule, before, alte
     }
     unedited = random_outcomes(99, alternatives=alternatives) if before else None
     found = fates_of(curve, rule, unedited, reverts)
-    walked, never, already, unjudged = [], 0, 0, 0
+    walked, never, already, unjudged = [], (), (), ()
     for fact in range(FACTS):
         if rule is Rule.PROB and not alternatives and fact % 2 == 0:
-            unjudged += 1
+            unjudged += (fact,)
             continue
         fates = [expected_fate(outcomes, fact, rule, reverts) for outcomes in curve.values()]
         if before and expected_fate(unedited, fact, rule, reverts) is Fate.ALIVE:
-            already += 1
+            already += (fact,)
         elif fates[0] is not Fate.ALIVE:
-            never += 1
+            never += (fact,)
         else:
             walked.append((fact, fates))
     assert found.request_F.tolist() == [fact for fact, _ in walked]

@@ -5,7 +5,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from edit_lit.analysis.permutation import holm, sign_flip_p
+from edit_lit.measures.permutation import holm, sign_flip_p
 
 
 def brute_force(differences):

@@ -11,8 +11,6 @@ import lightning as L
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from callbacks.to_loggers import log_figure, log_lines, log_table, log_text
-from edit_lit.data_module import EditDataModule
-from edit_lit.facts.request import EditRequest
 from edit_lit.measures.outcome_files import FOLDER
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule, half_life
@@ -22,7 +20,7 @@ from edit_lit.reports.escaping import markdown_code
 from edit_lit.reports.figure import decay_figure
 from edit_lit.reports.lost_facts import LOST_HEADER, lost_facts
 from edit_lit.reports.notes import run_notes
-from edit_lit.reports.report import notes_markdown, report_run
+from edit_lit.reports.report import fate_figures, notes_markdown, report_run
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_record import State
 from edit_lit.reports.table import run_header, run_table
@@ -37,12 +35,12 @@ from edit_lit.utilities.run_files import CONFIG
 class RunReport(L.Callback):
     """Prints the table, writes ``report/`` and completes the loggers' pages when training ends or is interrupted.
 
-    TensorBoard, W&B and MLflow get the figure, the table, the lost facts and the config. TensorBoard's row of
+    TensorBoard, W&B and MLflow get the figures, the table, the lost facts and the config. TensorBoard's row of
     hyper-parameters has those that its logger was given with ``log_hyperparams``. List it after ``RunRecorder``: it
     tells how the run ended.
 
     Args:
-        rule: The success rule of the figure, of the lost facts and of the half-life.
+        rule: The success rule of the figures, of what became of the facts and of the half-life.
     """
 
     def __init__(self, rule: Literal["prob", "exact", "first"] = "exact") -> None:
@@ -86,29 +84,30 @@ class RunReport(L.Callback):
         except ConfigError:
             # Interrupted before the baseline: there is nothing to tell yet.
             return
-        datamodule = getattr(trainer, "datamodule", None)
-        requests = datamodule.requests if isinstance(datamodule, EditDataModule) else []
         try:
-            report_run(run, self.rule, requests)
+            report_run(run, self.rule)
             write_run_page(run, self.rule)
         except OSError as error:
             # A full disk must not cost the answer.
             warnings.warn(f"{folder / 'report'} could not be written ({error.strerror}).", stacklevel=2)
         for logger in trainer.loggers:
-            self._complete_log(logger, run, requests)
-        print_run(run)
+            self._complete_log(logger, run)
+        print_run(run, self.rule)
 
-    def _complete_log(self, logger: Logger, run: Run, requests: list[EditRequest]) -> None:
+    def _complete_log(self, logger: Logger, run: Run) -> None:
         step = run.last_step
         transitions = run.transitions(run.main_pool, self.rule)
         half = half_life(list(transitions), [item.retention for item in transitions.values()])
         if half is not None:
             logger.log_metrics({f"retention/half_life/{self.rule}": half}, step)
         log_figure(logger, "decay", decay_figure(run, self.rule), step)
+        fates = run.fates(run.main_pool, self.rule)
+        for name, figure in (fate_figures(run, fates, self.rule) if fates is not None else {}).items():
+            log_figure(logger, name, figure, step)
         for title, lines in chart_lines(run).items():
             log_lines(logger, title, lines, step)
-        log_table(logger, "table", run_header(run), run_table(run), step, notes_markdown(run_notes(run)))
-        lost = lost_facts(run, requests, self.rule) if requests else []
+        log_table(logger, "table", run_header(run), run_table(run, self.rule), step, notes_markdown(run_notes(run)))
+        lost = lost_facts(run, self.rule)
         if lost:
             log_table(logger, "lost facts", LOST_HEADER, lost, step)
         if isinstance(logger, TensorBoardLogger):

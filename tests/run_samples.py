@@ -10,10 +10,12 @@ from pathlib import Path
 
 import torch
 
-from edit_lit.facts.request import EditRequest
+from edit_lit.facts.request import EditRequest, fact_hash
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcome_files import FOLDER, write_probe
-from edit_lit.measures.outcomes import Outcomes, Pool
+from edit_lit.measures.outcomes import Kind, Outcomes, Pool
+from edit_lit.measures.question_files import FILE as QUESTIONS
+from edit_lit.measures.question_files import AskedQuestion, write_questions
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_record import RunRecord, Segment, State
 
@@ -44,11 +46,16 @@ def write(
     pool: Pool = Pool.EDITED,
     downstream: Sequence[tuple[int, float]] = (),
     segment: Segment | None = None,
+    facts: Sequence[EditRequest] = (),
+    texts: bool = False,
 ) -> Path:
-    """Write a run: answers by step, -1 for the unedited model; the downstream accuracy; its record."""
+    """Write a run: answers by step, -1 for the unedited model; the downstream accuracy; its record; its questions."""
     for step, right in edited.items():
         rows = right if isinstance(right, Outcomes) else outcomes(right)
-        write_probe(folder / FOLDER, step, {pool: rows}, {pool: [request(n) for n in range(len(rows))]})
+        write_probe(folder / FOLDER, step, {pool: rows}, {pool: facts or [request(n) for n in range(len(rows))]})
+    if texts:
+        made = facts or [request(n) for n in range(len(rows))]
+        write_questions(folder / QUESTIONS, {pool: [asked(n, fact, pool) for n, fact in enumerate(made)]})
     if downstream:
         with (folder / "metrics.csv").open("w", newline="", encoding="utf-8") as file:
             table = csv.writer(file)
@@ -57,6 +64,14 @@ def write(
     if segment is not None:
         RunRecord([segment]).write(folder)
     return folder
+
+
+def asked(number: int, fact: EditRequest, pool: Pool = Pool.EDITED) -> AskedQuestion:
+    """The prompt of a fact as a probe asks it."""
+    targets = (fact.target_new, fact.target_true) if pool is Pool.EDITED else (fact.target_true, fact.target_new)
+    sizes = (len(fact.subject.split()), 1, 1)
+    name = (number, fact_hash(fact), fact.id, fact.subject, fact.relation)
+    return AskedQuestion(*name, Kind.REWRITE, 0, fact.question, *targets, *sizes)
 
 
 def ended(state: State, step: int, planned: int | None = 400, **changes: object) -> Segment:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import functools
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from edit_lit.analysis.latex import latex_table
 from edit_lit.analysis.tables import Table
 from edit_lit.pages import html
 from edit_lit.reports.escaping import markdown_text
+from edit_lit.reports.figure_files import write_figure
 from edit_lit.reports.report import notes_markdown
 from edit_lit.reports.table import markdown_table
 from edit_lit.utilities.escaping import visible
@@ -32,9 +32,7 @@ def write_figures(folder: Path, name: str, figures: Iterable[tuple[str, Figure]]
     """Write figures with titles as ``<name>``, ``<name>_1`` and so on, each as PNG and SVG; gives titles and names."""
     for number, (title, figure) in enumerate(figures):
         file = f"{name}_{number}" if number else name
-        write_atomically(folder / f"{file}.png", functools.partial(figure.savefig, dpi=150))
-        svg = html.vector(figure)
-        write_atomically(folder / f"{file}.svg", functools.partial(Path.write_bytes, data=svg))
+        write_figure(folder, file, figure)
         yield title, file
 
 

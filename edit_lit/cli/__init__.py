@@ -74,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     many.add_argument("--watch", action="store_true", help="look at the sweep that another process carries out")
     made = verbs.add_parser("report", help="figures and tables from the folders of runs", allow_abbrev=False)
     made.add_argument("runs", nargs="+", help="folders of runs, folders that hold some, or the folder of a sweep")
-    made.add_argument("--rule", choices=RULES, default="exact", help="success rule of the figures; all of a sweep's")
+    made.add_argument("--rule", choices=RULES, default="exact", help="success rule of figures and tables")
     made.add_argument("--output", help="where the comparison of several runs goes; report/ in the first folder if not")
     sweep = made.add_argument_group("for a sweep")
     sweep.add_argument("--against", metavar="ARM", help="the arm to compare with: its name or labels; else the first")

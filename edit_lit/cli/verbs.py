@@ -13,6 +13,7 @@ from edit_lit.analysis.trials_file import TRIALS
 from edit_lit.deltas import Delta
 from edit_lit.measures.scores import Rule
 from edit_lit.pages.run_page import write_run_page
+from edit_lit.reports.paired_table import PAIRED_HEADER, paired_table
 from edit_lit.reports.report import report_comparison, report_run
 from edit_lit.reports.run import find_runs
 from edit_lit.reports.series import Series, find_series
@@ -36,7 +37,7 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
 
     Args:
         runs: Folders of runs, or folders that hold some.
-        rule: The success rule of the figures.
+        rule: The success rule of figures and tables.
         output: Where the comparison goes; ``report/`` in the first named folder if not given.
     """
     series = find_series([Path(path) for path in runs])
@@ -51,12 +52,15 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
     if len(found.runs) == 1:
         for line in found.left_out:
             log.warning("left out: %s", line)
-        print_run(found.runs[0])
+        print_run(found.runs[0], Rule(rule))
         return
     folder = Path(output or Path(runs[0]) / "report")
     rows, notes = report_comparison(found.runs, folder, Rule(rule), found.left_out)
     log.info("written: %s", folder)
     print_table("Which edits survived?", COMPARISON_HEADER, rows, notes)
+    pairs, of_pairs = paired_table(found.runs, Rule(rule))
+    if pairs:
+        print_table("The same facts, run by run", PAIRED_HEADER, pairs, of_pairs)
 
 
 def report_all_series(series: Sequence[Series], output: str | Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from edit_lit.measures.fates import fates_of
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.measures.scores import Rule, edit_scores, margin, target_probability, transition_counts
 
@@ -22,7 +23,7 @@ def curve_point(
     """All scores of one probe, by their tags.
 
     A pool with an answer that is not a number has no scores, but the count of such answers, as
-    ``probe/edited/not_a_number``.
+    ``probe/edited/not_a_number``, and the shares of the edited facts by their fate.
 
     Args:
         baseline: Outcomes right before the first training step, by pool.
@@ -35,11 +36,23 @@ def curve_point(
         broken = int(outcomes.not_a_number().sum())
         if broken:
             point[f"probe/{pool}/not_a_number"] = broken
-        else:
-            known = (before or {}).get(pool) if pool is Pool.EDITED else None
+        known = (before or {}).get(pool) if pool is Pool.EDITED else None
+        if not broken:
             point |= _scores(pool, baseline[pool], outcomes, known)
+        if pool is Pool.EDITED:
+            point |= _fates(baseline[pool], outcomes, known)
     # A rule that applies to no fact (no alternatives, or no success to retain) gives NaN: nothing to plot.
     return {tag: value for tag, value in point.items() if value == value}
+
+
+def _fates(baseline: Outcomes, now: Outcomes, before: Outcomes | None) -> Point:
+    """The share of each fate among the facts that count."""
+    point: Point = {}
+    for rule in BINARY_RULES:
+        fates = fates_of({0: baseline, 1: now}, rule, before)
+        if len(fates):
+            point |= {f"fates/{fate}/{rule}": int(counts[-1]) / len(fates) for fate, counts in fates.counts().items()}
+    return point
 
 
 def _scores(pool: Pool, baseline: Outcomes, now: Outcomes, before: Outcomes | None) -> Point:

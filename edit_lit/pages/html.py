@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 
 from markupsafe import Markup, escape
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from edit_lit.utilities.escaping import visible
 
@@ -55,14 +52,6 @@ def bullets(lines: Iterable[str | Markup]) -> Markup:
 def code(content: str) -> Markup:
     """A command or a file, to be copied."""
     return Markup("<pre>{}</pre>\n").format(content)
-
-
-def vector(drawn: Figure) -> bytes:
-    """A figure as SVG; the same figure gives the same bytes."""
-    file = io.BytesIO()
-    with rc_context({"svg.hashsalt": "edit_lit"}):
-        drawn.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
 
 
 def image(svg: bytes, says: str) -> Markup:

@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from edit_lit.measures.scores import Rule
 from edit_lit.pages.answer import answer
-from edit_lit.pages.html import bullets, code, image, page, paragraph, section, table, vector
+from edit_lit.pages.html import bullets, code, image, page, paragraph, section, table
 from edit_lit.reports.figure import decay_figure
+from edit_lit.reports.figure_files import vector
 from edit_lit.reports.notes import run_notes
 from edit_lit.reports.run import Run
 from edit_lit.reports.table import run_header, run_table
@@ -46,7 +47,7 @@ def run_page(run: Run, rule: Rule = Rule.EXACT) -> str:
             "Over the steps",
             image(vector(decay_figure(run, rule)), f"Success by the rule {rule} above, the downstream task below."),
         ),
-        section("Scores", table(run_header(run), run_table(run))),
+        section("Scores", table(run_header(run), run_table(run, rule))),
         section("What ran", _what_ran(run)),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edit_lit.measures.curve import curve_point
+from edit_lit.measures.fates import FATES
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.reports.metrics_file import Series
 from edit_lit.reports.run import Run
@@ -15,12 +16,7 @@ CHARTS = {
         "downstream/val_accuracy",
     ),
     "edited facts": ("edit/efficacy/exact", "edit/generalization/exact", "edit/specificity/exact"),
-    "what became of them": (
-        "retention/stable/exact",
-        "retention/reverted/exact",
-        "retention/displaced/exact",
-        "retention/emergent/exact",
-    ),
+    "what became of them": tuple(f"fates/{fate}/exact" for fate in FATES),
 }
 """Scores between 0 and 1 by the charts' titles."""
 

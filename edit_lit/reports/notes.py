@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule, made_right
+from edit_lit.reports.fact_texts import fact_names
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_record import Segment, State
 
@@ -126,13 +128,23 @@ def seeds_note(run: Run) -> str:
     return _seeds(seeds) if seeds else ""
 
 
-def comparison_notes(runs: Sequence[Run], names: Sequence[str], left_out: Sequence[str] = ()) -> list[str]:
-    """Lines to stand with several runs' table: what sets them apart unasked, and what is missing."""
-    notes = []
+def comparison_notes(
+    runs: Sequence[Run], names: Sequence[str], left_out: Sequence[str] = (), rule: Rule = Rule.EXACT
+) -> list[str]:
+    """Lines to stand with several runs' table: what sets them apart unasked, and what is missing.
+
+    Args:
+        runs: The runs.
+        names: What they are called.
+        left_out: Why other runs are not among them, a line each.
+        rule: The success rule of the table.
+    """
+    notes = [] if rule is Rule.EXACT else [f"scores are by the rule {rule}"]
     for run, name in zip(runs, names, strict=True):
         ended = ending_mark(run) or (run.segment is not None and run.segment.stops)
         own = (control_note(run), edit_note(run), ending_note(run) if ended else "", baseline_note(run))
         notes += [f"{name}: {note}" for note in own if note]
+    notes += _unlike(runs, names, rule)
     known = {name: run.segment.seeds for run, name in zip(runs, names, strict=True) if run.segment is not None}
     by_seeds: dict[str, list[str]] = {}
     for name, seeds in known.items():
@@ -144,6 +156,29 @@ def comparison_notes(runs: Sequence[Run], names: Sequence[str], left_out: Sequen
         unknown = ", ".join(name for name in names if name not in known)
         notes.append(f"whether they finished, and their seeds, are not recorded (no run.json): {unknown}")
     return notes + [f"left out: {line}" for line in left_out]
+
+
+def _unlike(runs: Sequence[Run], names: Sequence[str], rule: Rule) -> list[str]:
+    """Where runs side by side have other facts, other steps, or facts that the rule cannot judge."""
+    notes = []
+    ends = {name: run.last_step for run, name in zip(runs, names, strict=True)}
+    if len(set(ends.values())) > 1:
+        listed = ", ".join(f"{name} at {end}" for name, end in ends.items())
+        notes.append(f"the runs were probed last at other steps: {listed}")
+    asked = {name: fact_names(run, run.main_pool) for run, name in zip(runs, names, strict=True)}
+    named = {name: Counter(of_run.fact) for name, of_run in asked.items() if of_run is not None}
+    (first, its_facts), *others = named.items() if named else [("", Counter[str]())]
+    for name, facts in others:
+        shared = (facts & its_facts).total()
+        if shared < max(facts.total(), its_facts.total()):
+            notes.append(f"other facts: {name} shares {shared} of its {facts.total()} with {first}")
+    for run, name in zip(runs, names, strict=True):
+        fates = run.fates(run.main_pool, rule)
+        if fates is not None and fates.not_judged:
+            notes.append(
+                f"{name}: {len(fates.not_judged)} facts cannot be judged by {rule}, for they have no old object"
+            )
+    return notes
 
 
 def _seeds(seeds: Mapping[str, int | None]) -> str:

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from edit_lit.facts.request import EditRequest
+from matplotlib.figure import Figure
+
+from edit_lit.measures.fates import Fates
+from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.escaping import markdown_text
+from edit_lit.reports.fact_texts import answers_now
+from edit_lit.reports.facts_table import FACTS_HEADER, facts_table
+from edit_lit.reports.fates_figure import fact_map, fates_figure
+from edit_lit.reports.fates_table import STEPS_HEADER, SURVIVAL_HEADER, steps_table, survival_table
 from edit_lit.reports.figure import comparison_figure, decay_figure
+from edit_lit.reports.figure_files import write_figure
 from edit_lit.reports.lost_facts import LOST_HEADER, lost_facts
 from edit_lit.reports.notes import comparison_notes, run_notes
+from edit_lit.reports.paired_table import PAIRED_HEADER, paired_table
 from edit_lit.reports.run import Run, short_names
 from edit_lit.reports.table import (
     COMPARISON_HEADER,
@@ -22,14 +31,19 @@ from edit_lit.reports.table import (
 )
 from edit_lit.utilities.files import write_atomically
 
+FATES, FACTS = "fates", "facts"
+"""Names of the figures and pages of what became of the facts."""
 
-def report_run(run: Run, rule: Rule = Rule.EXACT, requests: Sequence[EditRequest] = ()) -> Path:
-    """Write ``report/curve.png`` and ``report/table.md`` into a run's folder, and ``report/lost_facts.md``.
+
+def report_run(run: Run, rule: Rule = Rule.EXACT) -> Path:
+    """Write a run's figures and tables into ``report/`` in its folder.
+
+    These are ``curve.png`` and ``table.md``, the lost facts, and of all facts ``fates`` and ``facts``, each as page and
+    as figure (PNG and SVG).
 
     Args:
         run: The run.
-        rule: The success rule of the figure and of the lost facts.
-        requests: Its edited facts; without them the lost facts are not written.
+        rule: The success rule of figures and tables.
 
     Returns:
         The report's folder.
@@ -37,33 +51,79 @@ def report_run(run: Run, rule: Rule = Rule.EXACT, requests: Sequence[EditRequest
     folder = run.folder / "report"
     figure = decay_figure(run, rule)
     write_atomically(folder / "curve.png", lambda path: figure.savefig(path, dpi=150))
-    _write(folder / "table.md", f"# {markdown_text(run.name)}\n\n{run_markdown(run, '![decay curve](curve.png)')}")
-    if requests:
-        _write(folder / "lost_facts.md", lost_facts_markdown(run, requests, rule))
+    _write(
+        folder / "table.md", f"# {markdown_text(run.name)}\n\n{run_markdown(run, '![decay curve](curve.png)', rule)}"
+    )
+    if run.main_pool is Pool.EDITED:
+        _write(folder / "lost_facts.md", lost_facts_markdown(run, rule))
+    fates = run.fates(run.main_pool, rule)
+    if fates is not None:
+        for name, drawn in fate_figures(run, fates, rule).items():
+            write_figure(folder, name, drawn)
+        _write(folder / f"{FATES}.md", fates_markdown(run, fates, rule))
+        _write(folder / f"{FACTS}.md", facts_markdown(run, rule))
     return folder
 
 
-def run_markdown(run: Run, figure: str = "") -> str:
+def fate_figures(run: Run, fates: Fates, rule: Rule) -> dict[str, Figure]:
+    """The figures of what became of a run's facts by name, those for which there are facts and probes enough."""
+    if not len(fates) or len(fates.steps) < 2:
+        return {}
+    return {FATES: fates_figure(run, fates, rule), FACTS: fact_map(run, fates, rule)}
+
+
+def fates_markdown(run: Run, fates: Fates, rule: Rule) -> str:
+    """What became of a run's facts by step, and their survival, as Markdown."""
+    drawn = "".join(f"![{name}]({name}.png)\n" for name in (FATES, FACTS) if len(fates) and len(fates.steps) > 1)
+    parts = [
+        f"# What became of the facts of {markdown_text(run.name)}\n",
+        notes_markdown([f"by the rule {rule}, on the edited prompts alone", *run_notes(run)]),
+        drawn,
+        markdown_table(SURVIVAL_HEADER, survival_table(fates)),
+        markdown_table(STEPS_HEADER, steps_table(fates)) if len(fates) else "",
+    ]
+    return "\n".join(filter(None, parts))
+
+
+def facts_markdown(run: Run, rule: Rule = Rule.EXACT, most: int = 1000) -> str:
+    """Every fact of a run, as Markdown.
+
+    Args:
+        run: The run.
+        rule: The success rule.
+        most: How many facts to show.
+    """
+    rows = facts_table(run, rule)
+    notes = [f"fates by the rule {rule}; margins in nats per token, right after the edit and at step {run.last_step}"]
+    if answers_now(run, run.main_pool) is None:
+        notes.append("what the model answers in words was not recorded at this step (retention.answers)")
+    if len(rows) > most:
+        notes.append(f"the first {most} of {len(rows)} facts")
+    title = f"# Every fact of {markdown_text(run.name)}\n"
+    return "\n".join((title, notes_markdown(notes), markdown_table(FACTS_HEADER, rows[:most])))
+
+
+def run_markdown(run: Run, figure: str = "", rule: Rule = Rule.EXACT) -> str:
     """Notes and table of a run, as Markdown.
 
     Args:
         run: The run.
         figure: Markdown between the two.
+        rule: The success rule that the table has beside ``prob`` and ``exact``.
     """
-    parts = [notes_markdown(run_notes(run)), figure, markdown_table(run_header(run), run_table(run))]
+    parts = [notes_markdown(run_notes(run)), figure, markdown_table(run_header(run), run_table(run, rule))]
     return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts if part)
 
 
-def lost_facts_markdown(run: Run, requests: Sequence[EditRequest], rule: Rule = Rule.EXACT, most: int = 1000) -> str:
+def lost_facts_markdown(run: Run, rule: Rule = Rule.EXACT, most: int = 1000) -> str:
     """The lost facts of a run, as Markdown.
 
     Args:
         run: The run.
-        requests: Its edited facts.
         rule: The success rule.
         most: How many facts to show.
     """
-    rows = lost_facts(run, requests, rule)
+    rows = lost_facts(run, rule)
     if not rows:
         return f"No fact that the edit made right is lost at step {run.last_step} ({rule}).\n"
     shown = f", of which the first {most} are shown" if len(rows) > most else ""
@@ -81,7 +141,7 @@ def report_comparison(
     Args:
         runs: The runs.
         folder: Where the files go.
-        rule: The success rule of the figure.
+        rule: The success rule of figure and tables.
         left_out: Why other runs are not among them, a line each.
 
     Returns:
@@ -89,8 +149,15 @@ def report_comparison(
     """
     figure = comparison_figure(runs, rule)
     write_atomically(folder / "comparison.png", lambda path: figure.savefig(path, dpi=150))
-    rows, notes = comparison_table(runs), comparison_notes(runs, short_names(runs), left_out)
+    rows, notes = comparison_table(runs, rule), comparison_notes(runs, short_names(runs), left_out, rule)
     parts = [markdown_table(COMPARISON_HEADER, rows), notes_markdown(notes)]
+    pairs, of_pairs = paired_table(runs, rule)
+    if pairs or of_pairs:
+        parts += [
+            "## The same facts\n",
+            markdown_table(PAIRED_HEADER, pairs) if pairs else "",
+            notes_markdown(of_pairs),
+        ]
     _write(folder / "comparison.md", "\n".join(filter(None, parts)))
     return rows, notes
 

@@ -21,15 +21,22 @@ def run_header(run: Run) -> Row:
     return (*HEADER, last_column(run))
 
 
-def run_table(run: Run) -> list[Row]:
-    """Rows of one run, in the columns of ``run_header``."""
+def run_table(run: Run, rule: Rule = Rule.EXACT) -> list[Row]:
+    """Rows of one run, in the columns of ``run_header``: by ``prob``, by ``exact``, and by the asked rule.
+
+    Args:
+        run: The run.
+        rule: The success rule of half-life and of what became of lost facts.
+    """
     rows: list[Row] = []
+    rules = tuple(dict.fromkeys((Rule.PROB, Rule.EXACT, rule)))
     curve = run.curve(Pool.EDITED)
     if curve:
-        rows += score_rows([run.before(Pool.EDITED), next(iter(curve.values())), list(curve.values())[-1]])
+        stages = [run.before(Pool.EDITED), next(iter(curve.values())), list(curve.values())[-1]]
+        rows += score_rows(stages, rules)
     for pool in dict.fromkeys((run.main_pool, Pool.INTRINSIC)):
-        for rule in (Rule.PROB, Rule.EXACT):
-            rows += _retention_rows(run, pool, rule)
+        for each in rules:
+            rows += _retention_rows(run, pool, each, main=each is rule and pool is run.main_pool)
     for tag, label in (("val_accuracy", "downstream accuracy"), ("val_loss", "downstream loss")):
         series = run.downstream.get(tag)
         if series:
@@ -38,11 +45,11 @@ def run_table(run: Run) -> list[Row]:
     return rows
 
 
-def score_rows(stages: Sequence[Outcomes | None]) -> list[Row]:
+def score_rows(stages: Sequence[Outcomes | None], rules: Sequence[Rule] = (Rule.PROB, Rule.EXACT)) -> list[Row]:
     """The edited facts' scores at several stages, a column each."""
     rows: list[Row] = []
     for name in (*SCORE_NAMES.values(), "score"):
-        for rule in (Rule.PROB, Rule.EXACT):
+        for rule in rules:
             cells = tuple(_percent(_score(stage, name, rule)) for stage in stages)
             if any(cells):
                 rows.append((f"{name} ({rule})", *cells))
@@ -53,7 +60,7 @@ def _score(outcomes: Outcomes | None, name: str, rule: Rule) -> float:
     return math.nan if outcomes is None else edit_scores(outcomes, rule).get(name, math.nan)
 
 
-def _retention_rows(run: Run, pool: Pool, rule: Rule) -> list[Row]:
+def _retention_rows(run: Run, pool: Pool, rule: Rule, main: bool) -> list[Row]:
     transitions = run.transitions(pool, rule)
     if not transitions:
         return []
@@ -66,13 +73,15 @@ def _retention_rows(run: Run, pool: Pool, rule: Rule) -> list[Row]:
         return rows
     made_right = _percent(last.baseline_successes / last.total)
     rows.append((f"retention, {pool} ({rule})", "", made_right, retention_text(last)))
-    if pool is run.main_pool and rule is Rule.EXACT:
+    by = "" if rule is Rule.EXACT else f" ({rule})"
+    if main:
         if len(transitions) > 1:
             half = half_life(list(transitions), [step_counts.retention for step_counts in transitions.values()])
             text = f"step {half}" if half is not None else f"beyond step {max(transitions)}"
-            rows.append(("half-life", "", "", text))
-        if last.erased:
-            rows.append(("erased: reverted / displaced", "", "", f"{last.reverted} / {last.displaced}"))
+            rows.append((f"half-life{by}", "", "", text))
+        # What a control says instead of what it knew is no object that it goes back to.
+        if last.erased and pool is Pool.EDITED:
+            rows.append((f"erased: reverted / displaced{by}", "", "", f"{last.reverted} / {last.displaced}"))
     return rows
 
 
@@ -98,25 +107,25 @@ COMPARISON_HEADER: Row = (
 )
 
 
-def comparison_table(runs: Sequence[Run]) -> list[Row]:
-    """Runs side by side, in the columns of ``COMPARISON_HEADER``, by the ``exact`` rule.
+def comparison_table(runs: Sequence[Run], rule: Rule = Rule.EXACT) -> list[Row]:
+    """Runs side by side, in the columns of ``COMPARISON_HEADER``, by one rule.
 
     Scores are those right after the edit and those at the last probe: after fine-tuning, unless a mark behind the run's
     name says how far it came.
     """
-    return [_comparison_row(run, name) for run, name in zip(runs, short_names(runs), strict=True)]
+    return [_comparison_row(run, name, rule) for run, name in zip(runs, short_names(runs), strict=True)]
 
 
-def _comparison_row(run: Run, name: str) -> Row:
+def _comparison_row(run: Run, name: str, rule: Rule) -> Row:
     mark = name_mark(run)
     seconds = "" if run.edit_seconds is None else f"{run.edit_seconds:.1f}"
     cells: list[str] = [f"{name} ({mark})" if mark else name, seconds]
     curve = list(run.curve(Pool.EDITED).values())
     for score in ("efficacy", "generalization", "specificity"):
-        ends = [_percent(_score(outcomes, score, Rule.EXACT)) for outcomes in (*curve[:1], *curve[-1:])]
+        ends = [_percent(_score(outcomes, score, rule)) for outcomes in (*curve[:1], *curve[-1:])]
         cells.append(" → ".join(filter(None, ends)))
     for pool in (run.main_pool, Pool.INTRINSIC):
-        transitions = list(run.transitions(pool, Rule.EXACT).values())
+        transitions = list(run.transitions(pool, rule).values())
         cells.append(retention_text(transitions[-1]) if transitions and transitions[-1].baseline_successes else "")
     accuracy = run.downstream.get("val_accuracy")
     if not accuracy:

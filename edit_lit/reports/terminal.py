@@ -9,15 +9,21 @@ from rich.table import Table
 
 from edit_lit.attribution.result import Attribution
 from edit_lit.reports.causes import causes_notes, causes_tables
+from edit_lit.measures.scores import Rule
 from edit_lit.reports.escaping import terminal_text
 from edit_lit.reports.notes import run_notes
 from edit_lit.reports.run import Run
 from edit_lit.reports.table import Row, run_header, run_table
 
 
-def print_run(run: Run) -> None:
-    """Print what a reader must know of a run, and its table."""
-    print_table(f"Did the edits survive? {run.name}", run_header(run), run_table(run), run_notes(run))
+def print_run(run: Run, rule: Rule = Rule.EXACT) -> None:
+    """Print what a reader must know of a run, and its table.
+
+    Args:
+        run: The run.
+        rule: The success rule that the table has beside ``prob`` and ``exact``.
+    """
+    print_table(f"Did the edits survive? {run.name}", run_header(run), run_table(run, rule), run_notes(run))
 
 
 def print_causes(name: str, found: Attribution) -> None:

@@ -12,9 +12,9 @@ from edit_lit.analysis.bootstrap import Estimate
 from edit_lit.analysis.differences import Difference, differences
 from edit_lit.analysis.effects import effects
 from edit_lit.analysis.matching import match_by_loss
-from edit_lit.measures.permutation import holm
 from edit_lit.analysis.quantities import RMST
 from edit_lit.analysis.tables import arms_table, differences_table, left_out_table
+from edit_lit.measures.permutation import holm
 from edit_lit.measures.scores import Rule
 from edit_lit.utilities.errors import ConfigError
 

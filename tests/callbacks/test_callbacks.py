@@ -16,6 +16,7 @@ from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import Delta, DeltaCache
 from edit_lit.editors import MEMIT
 from edit_lit.measures.curve import BEFORE_EDIT
+from edit_lit.measures.fates import Fate
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.probe import Probe
@@ -245,7 +246,9 @@ def test_everything_is_in_the_log(tmp_path, corpus):
     assert [event.step for event in events.Scalars("edit/efficacy/prob")] == [0, 2, 4, 6]
     assert [event.step for event in events.Scalars("downstream/val_loss")] == [0, 2, 4, 6]
     assert {"custom_scalars__config__", "table/text_summary"} <= set(events.Tags()["tensors"])
-    assert events.Tags()["images"] == ["decay"]
+    assert events.Tags()["images"][0] == "decay"
+    assert set(events.Tags()["images"]) <= {"decay", "fates", "facts"}
+    assert {f"fates/{fate}/prob" for fate in Fate} <= tags
     assert any(tag.startswith("_hparams_") for tag in EventAccumulator(str(folder)).Reload().summary_metadata)
     assert (folder / "metrics.csv").exists()
     assert (folder / "report" / "curve.png").stat().st_size > 10_000

@@ -11,6 +11,7 @@ import torch
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.curve import curve_point
+from edit_lit.measures.fates import Fate
 from edit_lit.measures.intrinsic import IntrinsicPool
 from edit_lit.measures.outcome_files import FOLDER, read_probes, write_probe
 from edit_lit.measures.outcomes import KINDS, Kind, Pool
@@ -133,6 +134,11 @@ def test_a_pool_with_one_has_their_count_instead_of_scores(asked):
     pools = {Pool.EDITED: whole, Pool.INTRINSIC: whole}
     point = curve_point(pools, {Pool.EDITED: broken, Pool.INTRINSIC: whole})
     assert point.pop("probe/edited/not_a_number") == 2
+    counted = int((success(whole.of_kind(Kind.REWRITE), Rule.EXACT) == 1).sum())
+    fates = {fate: point.pop(f"fates/{fate}/prob") for fate in Fate}
+    assert sum(fates.values()) == pytest.approx(1)
+    assert [point.pop(f"fates/{fate}/exact", None) is not None for fate in Fate] == [counted > 0] * 4
+    point = {tag: value for tag, value in point.items() if not tag.startswith("fates/")}
     assert point
     assert all(tag.startswith("retention/intrinsic/") for tag in point)
     assert set(point) == {tag for tag in curve_point(pools, pools) if tag.startswith("retention/intrinsic/")}

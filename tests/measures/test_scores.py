@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from edit_lit.measures.curve import curve_point
+from edit_lit.measures.fates import Fate
 from edit_lit.measures.outcomes import KINDS, Kind, Outcomes, Pool
 from edit_lit.measures.scores import (
     Rule,
@@ -135,7 +136,7 @@ def test_the_curve_of_the_edited_facts_alone_looks_back():
     counts = transition_counts(baseline[Pool.EDITED], now[Pool.EDITED], Rule.EXACT, before=before[Pool.EDITED])
     assert point["retention/edited/exact"] == counts.retention != plain["retention/edited/exact"]
     assert point["retention/intrinsic/exact"] == plain["retention/intrinsic/exact"]
-    assert {tag for tag in point if point[tag] != plain[tag]} <= {tag for tag in point if tag.startswith("retention/")}
+    assert all(tag.startswith(("retention/", "fates/")) for tag in point if point[tag] != plain[tag])
 
 
 def test_probability_and_margin_of_the_rewrite_prompts():
@@ -197,4 +198,7 @@ def test_a_point_of_the_curve_names_every_number_by_its_rule():
     classes = ("efr", "stable", "erased", "emergent", "impossible", "reverted", "displaced", "edited", "intrinsic")
     expected = {f"edit/{name}/{rule}" for name in kinds for rule in ("prob", "exact", "first", "token")}
     expected |= {f"retention/{name}/{rule}" for name in classes for rule in ("prob", "exact", "first")}
+    expected |= {f"fates/{fate}/{rule}" for fate in Fate for rule in ("prob", "exact", "first")}
     assert set(point) == expected | {"edit/target_prob", "edit/margin"}
+    assert sum(point[f"fates/{fate}/exact"] for fate in Fate) == pytest.approx(1)
+    assert point["fates/alive/exact"] == point["retention/edited/exact"]

@@ -12,7 +12,7 @@ from run_samples import ended, request, run
 from edit_lit.reports import terminal
 from edit_lit.reports.escaping import figure_text, markdown_code, markdown_text
 from edit_lit.reports.figure import comparison_figure, decay_figure
-from edit_lit.reports.report import lost_facts_markdown
+from edit_lit.reports.report import facts_markdown, lost_facts_markdown
 from edit_lit.reports.run_record import State
 from edit_lit.reports.table import markdown_table
 from edit_lit.utilities.escaping import visible
@@ -119,6 +119,9 @@ def test_names_of_runs_and_subjects_go_through_all_of_it(tmp_path, capsys):
     terminal.print_run(odd)
     assert "$a$_[bold]|x/_$" in capsys.readouterr().out
     made = [request(number, "[/]|<b>`") for number in range(4)]
-    page = Cells(markdown_to_safe_html(lost_facts_markdown(odd, made)))
+    named = run(tmp_path / "c", facts=made, texts=True)
+    page = Cells(markdown_to_safe_html(lost_facts_markdown(named)))
+    assert "[/]|<b>` lies in the" in page.cells
+    page = Cells(markdown_to_safe_html(facts_markdown(named)))
     assert "[/]|<b>` lies in the" in page.cells
     assert markdown_text("a") == "a"

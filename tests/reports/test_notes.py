@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from run_samples import SEEDS, ended, outcomes, request, run
 
+from edit_lit.language_model.generation import Continuation
+from edit_lit.measures.answers import FOLDER as ANSWERS
+from edit_lit.measures.answers import write_answers
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
@@ -73,18 +76,23 @@ def test_lost_facts_say_what_was_asked_and_what_became_of_them(tmp_path):
         10: [1, 0, 1, 1, 1],
         15: outcomes([1, 0, 0, 0, 0], reverted=[1, 4]),
     }
-    shown = run(tmp_path, edited=curve, segment=ended(State.FINISHED, 15, 15))
-    requests = [request(number) for number in range(5)]
-    assert lost_facts(shown, requests) == [
+    shown = run(tmp_path, edited=curve, segment=ended(State.FINISHED, 15, 15), texts=True)
+    words = [Continuation(text, 2, ended=False) for text in ("west .", " east\n.", " the north .", "", "")]
+    write_answers(tmp_path / ANSWERS, 15, {Pool.EDITED: words}, {Pool.EDITED: [request(n) for n in range(5)]})
+    assert lost_facts(shown) == [
         ("city 1 lies in the", "west", "reverted to east", "5"),
-        ("city 2 lies in the", "west", "displaced", "15"),
-        ("city 3 lies in the", "west", "displaced", "15"),
+        ("city 2 lies in the", "west", "displaced by the north . …", "15"),
+        ("city 3 lies in the", "west", "displaced by …", "15"),
     ]
     last = shown.transitions(Pool.EDITED, Rule.EXACT)[15]
     assert (last.erased, last.reverted, last.displaced) == (3, 1, 2)
-    assert lost_facts_markdown(shown, requests, most=1).startswith(
-        "3 facts that the edit made right are lost at step 15"
-    )
-    assert lost_facts_markdown(shown, requests, most=1).count("city") == 1
+    assert lost_facts_markdown(shown, most=1).startswith("3 facts that the edit made right are lost at step 15")
+    assert lost_facts_markdown(shown, most=1).count("city") == 1
     kept = run(tmp_path / "kept", edited={0: [1], 5: [1]})
-    assert lost_facts_markdown(kept, requests[:1]) == "No fact that the edit made right is lost at step 5 (exact).\n"
+    assert lost_facts_markdown(kept) == "No fact that the edit made right is lost at step 5 (exact).\n"
+    older = run(tmp_path / "older", edited=curve)
+    assert lost_facts(older) == [
+        ("city 1", "", "reverted", "5"),
+        ("city 2", "", "displaced", "15"),
+        ("city 3", "", "displaced", "15"),
+    ]

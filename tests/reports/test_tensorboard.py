@@ -15,6 +15,7 @@ from tensorboard.plugins.hparams.list_session_groups import Handler as ListSessi
 from tensorboard.util.tensor_util import make_ndarray
 from torch.utils.tensorboard import SummaryWriter
 
+from edit_lit.measures.fates import Fate
 from edit_lit.reports.hyperparameters import hyperparameters
 from edit_lit.reports.tensorboard import AT_END, FRAME, ending_summary, hyperparameters_summary, layout
 
@@ -58,6 +59,7 @@ def logged():
     dip = np.array([0.05 if step == 50 else 1.0 for step in PROBES])
     tags = {f"retention/{name}/exact": dip for name in ("edited", "intrinsic", "stable", "emergent")}
     tags |= {f"retention/{name}/exact": 1 - dip for name in ("reverted", "displaced", "impossible", "efr")}
+    tags |= {f"fates/{fate}/exact": dip if fate is Fate.ALIVE else 1 - dip for fate in Fate}
     tags |= {f"edit/{name}/exact": dip for name in ("efficacy", "generalization", "specificity")}
     tags |= {tag: np.full(len(PROBES), value) for tag, value in FRAME.items()}
     tags["downstream/val_accuracy"] = np.array([0.0, 0.4, 0.7, 0.9, 1, 1, 1, 1, 1])

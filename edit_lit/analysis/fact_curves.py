@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edit_lit.analysis.samples import Sample
-from edit_lit.measures.fates import Fates
+from edit_lit.measures.fates import FATES, Fate, Fates
 from edit_lit.measures.outcomes import Kind, Outcomes, Pool
 from edit_lit.measures.request_means import request_means
 from edit_lit.measures.scores import Rule, applies, success
@@ -45,6 +45,13 @@ class FactCurve:
     def survival(self, horizon: int, loss: Loss = Loss.FIRST) -> Sample:
         """The share of the time up to a horizon that each fact was alive."""
         return Sample(restricted_mean(self.steps, self.right_TF, horizon, loss), self.facts)
+
+    def first_lost(self, fate: Fate, horizon: int) -> Sample | None:
+        """Whether each fact was first lost with a fate up to a horizon, 0 or 1; nothing if fates are not known."""
+        if self.fates is None:
+            return None
+        _, kind_F = self.fates.up_to(horizon).first_losses()
+        return Sample((kind_F == FATES.index(fate)).astype(np.float64), self.facts)
 
 
 def fact_curve(run: Run, pool: Pool, rule: Rule, names: Sequence[str]) -> FactCurve | None:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edit_lit.measures.fates import FATES, Fate
 from edit_lit.measures.outcomes import Kind
 from edit_lit.measures.scores import SCORE_NAMES
 
@@ -57,6 +58,9 @@ ACCURACY = Quantity("downstream_accuracy", "downstream accuracy")
 TRAINED = Quantity("steps", "steps trained", is_share=False, decimals=0)
 STOPPED = Quantity("came_to_its_score", "came to the score to stop at")
 
+FIRST_LOST = {fate: Quantity(f"first_lost_{fate}", f"first lost: {fate}") for fate in FATES if fate is not Fate.ALIVE}
+"""How much was lost in each way up to the horizon, by the first loss; what is left was never lost."""
+
 AFTER_EDIT = {kind: Quantity(f"{name}_after_edit", f"{name} after the edit") for kind, name in SCORE_NAMES.items()}
 AT_END = {kind: Quantity(f"{name}_at_end", f"{name} at the end") for kind, name in SCORE_NAMES.items()}
 
@@ -66,7 +70,7 @@ SURVIVAL = (AFTER_EDIT[Kind.REWRITE], RETENTION, RMST, INTRINSIC, GAP, LOSS, ACC
 SCORES = tuple(quantity for kind in Kind for quantity in (AFTER_EDIT[kind], AT_END[kind]))
 """The second one."""
 
-MORE = (RMST_CONFIRMED, AREA, RMST_INTRINSIC, TRAINED, STOPPED)
+MORE = (RMST_CONFIRMED, AREA, *FIRST_LOST.values(), RMST_INTRINSIC, TRAINED, STOPPED)
 """The third."""
 
 COMPARED = (RETENTION, RMST, INTRINSIC, LOSS, ACCURACY)

@@ -14,6 +14,7 @@ from edit_lit.analysis.collect import collect
 from edit_lit.analysis.cycles import with_cycles
 from edit_lit.analysis.differences import differences
 from edit_lit.analysis.effects import effects
+from edit_lit.analysis.half_lives import with_half_lives
 from edit_lit.analysis.matching import Match, match_by_loss
 from edit_lit.analysis.panels import pages
 from edit_lit.analysis.paper_tables import first_study_table, groups_table, second_study_table
@@ -130,7 +131,7 @@ def _tables(study: Study, options: SweepOptions) -> list[Table]:
         _comparison(study, reference, matches),
         effects_table(found),
         arms_table(study, "scores", "Scores after the edit and at the end", SCORES),
-        arms_table(study, "more", "Other readings of survival", MORE),
+        with_half_lives(study, arms_table(study, "more", "Other readings of survival", MORE)),
         first_study_table(study),
         second_study_table(study),
         groups_table(study),

@@ -14,6 +14,7 @@ from edit_lit.analysis.quantities import (
     AREA,
     AT_END,
     DOWNSTREAM,
+    FIRST_LOST,
     GAP,
     INTRINSIC,
     RETENTION,
@@ -40,6 +41,8 @@ NOT_STARTED = "not started"
 NOT_RECORDED = "not recorded"
 UNREADABLE = "unreadable"
 NOT_TRAINED = "stopped at step 0"
+
+_FATES = {quantity.name: fate for fate, quantity in FIRST_LOST.items()}
 
 
 @dataclass(frozen=True)
@@ -101,6 +104,9 @@ class TrialResult:
             AREA.name: (self.pool, Loss.CURRENT),
             RMST_INTRINSIC.name: (Pool.INTRINSIC, Loss.FIRST),
         }
+        if quantity in _FATES:
+            curve = self.curves.get(self.pool) if self.pool is not None else None
+            return curve.first_lost(_FATES[quantity], horizon) if curve is not None and horizon is not None else None
         if quantity not in survivals:
             return self.samples.get(quantity)
         pool, loss = survivals[quantity]

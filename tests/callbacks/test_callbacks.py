@@ -206,7 +206,7 @@ def test_a_killed_run_leaves_no_half_written_file(tmp_path, corpus, monkeypatch)
     def broken(table, path):
         calls.append(path)
         whole(table, path)
-        if len(calls) == 3:
+        if len(calls) == 4:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(records.pq, "write_table", broken)

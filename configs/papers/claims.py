@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from edit_lit.analysis.permutation import sign_flip_p
 from jsonargparse import CLI
 
 from edit_lit.analysis.bootstrap import Estimate, estimate
 from edit_lit.analysis.collect import collect
 from edit_lit.analysis.cycles import with_cycles
-from edit_lit.analysis.permutation import sign_flip_p
 from edit_lit.analysis.quantities import GAP, LOSS, RETENTION, Quantity
 from edit_lit.analysis.samples import paired
 from edit_lit.analysis.study import Study

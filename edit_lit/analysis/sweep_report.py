@@ -15,6 +15,7 @@ from edit_lit.analysis.cycles import with_cycles
 from edit_lit.analysis.differences import differences
 from edit_lit.analysis.effects import effects
 from edit_lit.analysis.half_lives import with_half_lives
+from edit_lit.analysis.hazards_table import hazards_table
 from edit_lit.analysis.matching import Match, match_by_loss
 from edit_lit.analysis.panels import pages
 from edit_lit.analysis.paper_tables import first_study_table, groups_table, second_study_table
@@ -92,9 +93,10 @@ def report_sweep(folder: Path, options: SweepOptions | None = None, output: Path
     results = collect(sweep, options.rule)
     write_trials(sweep, results)
     study = Study(sweep, results, options.rule)
-    tables = [table for table in _tables(study, options) if table.rows]
+    lost_first, why_not = hazards_table(study)
+    tables = [table for table in (*_tables(study, options), lost_first) if table.rows]
     report = output if output is not None else folder / "report"
-    notes = list(study.notes())
+    notes = [*study.notes(), *filter(None, [why_not])]
     figures = [
         *write_figures(report, "arms", (("arms", figure) for figure in arms_figures(study))),
         *write_figures(report, "curves", _curves(study, options, notes)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from edit_lit.analysis.covariates import fact_covariates
 from edit_lit.analysis.fact_curves import FactCurve, fact_curve, success_by_fact
 from edit_lit.analysis.paper_scores import PAPER_RULES, PaperScores, first_token_retention, paper_scores
 from edit_lit.analysis.quantities import (
@@ -24,7 +25,7 @@ from edit_lit.analysis.quantities import (
     STOPPED,
     TRAINED,
 )
-from edit_lit.analysis.samples import Sample
+from edit_lit.analysis.samples import Sample, Values
 from edit_lit.analysis.sweep import Trial
 from edit_lit.measures.outcome_files import FOLDER, FactNames, distinct, read_names
 from edit_lit.measures.outcomes import Kind, Pool
@@ -60,6 +61,7 @@ class TrialResult:
         downstream: Curves of the downstream task by tag.
         papers: The studies' own scores by rule.
         first_token: The second study's retention by pool.
+        covariates: What is known of each edited fact that counts before the fine-tuning, by name, in the curve's order.
         edit_seconds: How long the edit took when it was made.
         seconds: How long the run took, over all its stretches.
     """
@@ -73,6 +75,7 @@ class TrialResult:
     downstream: Mapping[str, Series] = field(default_factory=dict)
     papers: Mapping[Rule, PaperScores] = field(default_factory=dict)
     first_token: Mapping[Pool, float] = field(default_factory=dict)
+    covariates: Mapping[str, Values] = field(default_factory=dict)
     edit_seconds: float | None = None
     seconds: float | None = None
 
@@ -169,7 +172,12 @@ def digest(read: TrialResult, run: Run, names: Mapping[Pool, FactNames], rule: R
         samples=_samples(run, curves, facts, rule),
         papers={each: paper_scores(run, each) for each in PAPER_RULES},
         first_token={pool: first_token_retention(run, pool) for pool in pools},
+        covariates=_covariates(run, curves.get(Pool.EDITED), rule),
     )
+
+
+def _covariates(run: Run, curve: FactCurve | None, rule: Rule) -> Mapping[str, Values]:
+    return fact_covariates(run, curve.fates, rule) if curve is not None and curve.fates is not None else {}
 
 
 def _samples(

@@ -248,7 +248,7 @@ def test_everything_is_in_the_log(tmp_path, corpus):
     assert {"custom_scalars__config__", "table/text_summary"} <= set(events.Tags()["tensors"])
     assert events.Tags()["images"][0] == "decay"
     assert set(events.Tags()["images"]) <= {"decay", "fates", "facts"}
-    assert {f"fates/{fate}/prob" for fate in Fate} <= tags
+    assert {f"fates/{fate}/exact" for fate in Fate} <= tags
     assert any(tag.startswith("_hparams_") for tag in EventAccumulator(str(folder)).Reload().summary_metadata)
     assert (folder / "metrics.csv").exists()
     assert (folder / "report" / "curve.png").stat().st_size > 10_000

@@ -272,9 +272,8 @@ class Retention:
         if self.records is None or not self._answers_at.due(last):
             return
         limits, words = (self._answer_tokens, self._batch_tokens), Answers()
-        for pool, answers in outcomes.items():
-            if pool is not Pool.INTRINSIC:
-                words[pool] = ask(self.language_model, self.probes[pool].requests, answers, *limits)
+        for pool in (one for one in outcomes if one is not Pool.INTRINSIC):
+            words[pool] = ask(self.language_model, self.probes[pool].requests, outcomes[pool], *limits)
         self._records.write_words(step, words)
         self._in_words_at = step
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from edit_lit.analysis.permutation import sign_flip_p
 from jsonargparse import CLI
 
 from edit_lit.analysis.bootstrap import Estimate, estimate
@@ -22,6 +21,7 @@ from edit_lit.analysis.quantities import GAP, LOSS, RETENTION, Quantity
 from edit_lit.analysis.samples import paired
 from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Labels, Sweep
+from edit_lit.measures.permutation import sign_flip_p
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.table import markdown_table
 

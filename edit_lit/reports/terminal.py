@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 
 from edit_lit.attribution.result import Attribution
-from edit_lit.reports.causes import causes_notes, causes_tables
 from edit_lit.measures.scores import Rule
+from edit_lit.reports.causes import causes_notes, causes_tables
 from edit_lit.reports.escaping import terminal_text
 from edit_lit.reports.notes import run_notes
 from edit_lit.reports.run import Run

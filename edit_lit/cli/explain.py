@@ -14,6 +14,7 @@ from edit_lit.cli.rebuilding import KeptRun
 from edit_lit.measures.outcome_files import FOLDER, read_names
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
+from edit_lit.pages.run_page import write_run_page
 from edit_lit.reports.causes import write_causes
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_losses import check_explainable, recorded_losses
@@ -49,7 +50,7 @@ def explain(folder: Path, rule: Rule, pairs: int, seed: int, device: str | None)
         found = Attribution.of_nothing(recorded.step, rule, recorded.losses)
     path = write_attribution(folder, found)
     print_causes(run.name, found)
-    log.info("written: %s and %s", path, write_causes(folder, found))
+    log.info("written: %s, %s and %s", path, write_causes(folder, found), write_run_page(run, rule))
     return found
 
 

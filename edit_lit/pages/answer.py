@@ -46,7 +46,7 @@ def _own_facts(run: Run, rule: Rule) -> str:
 
 
 def _lost(last: TransitionCounts, rule: Rule) -> str:
-    if not last.erased or rule is not Rule.EXACT:
+    if not last.erased or rule is Rule.PROB:
         return ""
     return f" Of the lost ones {last.reverted} went back to the old object and {last.displaced} became something else."
 

@@ -99,7 +99,7 @@ def strip(states: Sequence[str], says: str) -> Markup:
     """A row of small squares, one for each probe.
 
     Args:
-        states: The class of each square in the style sheet, such as ``alive`` or ``lost``.
+        states: The class of each square in the style sheet, such as ``alive`` or ``displaced``.
         says: What it shows, in words.
     """
     squares = Markup("").join(

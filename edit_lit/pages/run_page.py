@@ -11,6 +11,7 @@ from markupsafe import Markup
 from edit_lit.measures.scores import Rule
 from edit_lit.pages.answer import answer
 from edit_lit.pages.html import bullets, code, image, page, paragraph, section, table
+from edit_lit.pages.run_sections import cause_sentence, causes_section, fates_sections
 from edit_lit.reports.figure import decay_figure
 from edit_lit.reports.figure_files import vector
 from edit_lit.reports.notes import run_notes
@@ -41,15 +42,22 @@ def run_page(run: Run, rule: Rule = Rule.EXACT) -> str:
     """The page of a run: its answer first, then curves, tables, and what was run."""
     return page(
         run.name,
-        *(paragraph(line, "answer") for line in answer(run, rule)),
+        *(paragraph(line, "answer") for line in (*answer(run, rule), _cause(run, rule)) if line),
         bullets(run_notes(run)),
         section(
             "Over the steps",
             image(vector(decay_figure(run, rule)), f"Success by the rule {rule} above, the downstream task below."),
         ),
         section("Scores", table(run_header(run), run_table(run, rule))),
+        causes_section(run),
+        fates_sections(run, rule),
         section("What ran", _what_ran(run)),
     )
+
+
+def _cause(run: Run, rule: Rule) -> str:
+    counts = list(run.transitions(run.main_pool, rule).values())
+    return cause_sentence(run, counts[-1].erased if counts else 0)
 
 
 def _what_ran(run: Run) -> Markup:

@@ -12,6 +12,10 @@ from pathlib import Path
 import pytest
 from run_samples import ended, outcomes, write
 
+from edit_lit.attribution.file import write_attribution
+from edit_lit.attribution.groups import GROUPS
+from edit_lit.attribution.result import ActivationPart, Attribution, GroupPart, LostEdit
+from edit_lit.attribution.verdict import Verdict
 from edit_lit.measures.scores import Rule
 from edit_lit.pages import html
 from edit_lit.pages.answer import answer
@@ -66,7 +70,8 @@ def test_the_answer_is_in_its_numbers(run):
 
 def test_another_rule_has_its_own_answer(run):
     assert "(first): 50.0%" in answer(run, Rule.FIRST)[0]
-    assert "went back" not in answer(run, Rule.FIRST)[0]
+    assert "went back" in answer(run, Rule.FIRST)[0]
+    assert "went back" not in answer(run, Rule.PROB)[0], "the rule knows no third answer"
 
 
 def test_the_page_is_one_file_and_well_formed(run):
@@ -105,6 +110,23 @@ def test_names_are_text_and_no_markup():
     assert html.paragraph("a\x1b[2J") == '<p class="">a\\x1b[2J</p>\n'
 
 
+def lost_edit(subject: str, verdict: Verdict) -> LostEdit:
+    """A lost edit with made-up numbers."""
+    part = GroupPart(-1.0, 0.5, 1.0, True, -1.0, False)
+    view = ActivationPart(0.1, 0.2, 0.3, False, False, False, True, verdict, 0.1)
+    groups = dict.fromkeys(GROUPS, part)
+    return LostEdit(
+        f"fact {subject}", "1", subject, f"{subject} lies in the", "west", "east", "reverted", 2.0, -2.0, 0.1, 2.1,
+        groups, [GROUPS[0]], "margin", verdict, 0.2, view, [],
+    )  # fmt: skip
+
+
+def attribution(step: int) -> Attribution:
+    """Two lost edits of five."""
+    edits = [lost_edit("city 2", Verdict.OVERWRITTEN), lost_edit("city 3", Verdict.MIXED)]
+    return Attribution(step, Rule.EXACT, 4, 1, GROUPS, 16, 0.5, edits)
+
+
 def browser() -> str:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
@@ -124,6 +146,7 @@ def shown(page: Path, tmp_path: Path) -> str:
 
 def test_a_browser_sorts_and_searches_its_tables(tmp_path):
     rows = [["ten", "10.5 [9, 11]"], ["nine", html.Cell("about nine", 9)], [EVIL, "100 %"]]
+    rows += [[f"row {number}", f"{number} %"] for number in range(5)]
     content = html.page("t", html.table(["name", "share"], rows, sortable=True))
     # What a reader does by hand: sort by the second column, twice, and look for a word.
     hand = (
@@ -136,6 +159,35 @@ def test_a_browser_sorts_and_searches_its_tables(tmp_path):
     places = [dom.index(cell) for cell in (">100 %<", ">10.5 [9, 11]<", ">about nine<")]
     assert places == sorted(places)
     assert 'aria-sort="descending"' in dom
-    assert len(re.findall("<tr hidden", dom)) == 2
-    assert "1 of 3" in dom
+    assert len(re.findall("<tr hidden", dom)) == 7
+    assert "1 of 8" in dom
     assert "<title>t</title>" in dom
+
+
+def test_the_page_shows_what_became_of_every_fact(run):
+    content = write_run_page(run).read_text()
+    assert "What became of the facts" in content
+    assert content.count('<svg class="strip"') == 4, "one for each fact that counts"
+    assert "step 0: alive, step 20: reverted" in content
+    assert "never taken" in content
+
+
+def test_without_causes_the_page_says_how_to_find_them(run):
+    assert f"python -m edit_lit explain {run.folder}" in write_run_page(run).read_text()
+
+
+def test_causes_stand_on_the_page_if_they_are_of_this_step(run):
+    write_attribution(run.folder, attribution(run.last_step))
+    content = write_run_page(run).read_text()
+    assert "The 2 lost edits by their cause: 1 overwritten, 1 mixed." in content
+    assert "Why edits were lost" in content
+    assert "city 2 lies in the" in content
+    write_attribution(run.folder, attribution(10))
+    assert f"python -m edit_lit explain {run.folder}" in write_run_page(run).read_text()
+
+
+def test_a_damaged_file_of_causes_costs_a_line_and_not_the_page(run):
+    (run.folder / "attribution.parquet").write_bytes(b"damaged")
+    content = write_run_page(run).read_text()
+    assert "is no whole file of causes" in content
+    assert "Every fact" in content

@@ -16,7 +16,7 @@ FLOORS = (
     ("facts",),
     ("activations", "deltas"),
     ("tuning", "tasks", "measures"),
-    ("editors", "attribution"),
+    ("editors", "attribution", "drift"),
     ("reports",),
     ("pages",),
     ("sweeps",),

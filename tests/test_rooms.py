@@ -18,7 +18,7 @@ FLOORS = (
     ("tuning", "tasks", "measures"),
     ("editors", "attribution", "drift"),
     ("reports",),
-    ("pages",),
+    ("pages", "recoverability"),
     ("sweeps",),
     ("analysis",),
     ("run_folder", "checkpoint_io", "training_checks", "training_steps", "validation_steps"),

@@ -5,7 +5,6 @@ Shape legend: O outputs and I inputs of a matrix.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 
 from edit_lit.deltas import ModelStates, Update
 from edit_lit.language_model.module_tree import base_layer
-from edit_lit.utilities.errors import ConfigError
+from edit_lit.tuning.merging import merged_copy, of_adapters, tuner_layers, wrapped_by_adapters
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def matrix_now(module: nn.Module) -> Matrix:
     Raises:
         ConfigError: If it is an adapter that cannot be merged.
     """
-    inner = _merged(module) if isinstance(module, BaseTunerLayer) else module
+    inner = merged_copy(module) if isinstance(module, BaseTunerLayer) else module
     return _matrix(inner, {})
 
 
@@ -74,35 +73,17 @@ def block_change(block: nn.Module, states: ModelStates) -> tuple[float, float]:
 
 def _weights(block: nn.Module, states: ModelStates) -> Iterator[tuple[Tensor, Tensor]]:
     """Each weight of a block right after the edit and now; one that cannot have changed is given as it is."""
-    adapters = [module for module in block.modules() if isinstance(module, BaseTunerLayer)]
-    adapted = {id(parameter) for module in adapters for parameter in module.parameters()}
-    for module in adapters:
-        assert isinstance(module, nn.Module)
-        base = module.get_base_layer()
-        trains = any(parameter.requires_grad for parameter in module.parameters())
-        merged = dict((_merged(module) if trains else base).named_parameters())
+    for layer in tuner_layers(block):
+        base = layer.get_base_layer()
+        assert isinstance(layer, nn.Module)
+        trains = any(parameter.requires_grad for parameter in layer.parameters())
+        merged = dict((merged_copy(layer) if trains else base).named_parameters())
         for name, parameter in base.named_parameters():
             yield states.edited_value(parameter), merged[name].detach()
+    adapted = {id(parameter) for parameter in (*wrapped_by_adapters(block), *of_adapters(block))}
     for parameter in block.parameters():
         if id(parameter) not in adapted:
             yield states.edited_value(parameter), parameter.detach()
-
-
-@torch.no_grad()
-def _merged(module: BaseTunerLayer) -> nn.Module:
-    """A copy in float64 of what an adapter wraps, with the adapter merged into it."""
-    twin = copy.deepcopy(module)
-    assert isinstance(twin, nn.Module)
-    try:
-        twin.double().merge()
-    except (NotImplementedError, ValueError) as error:
-        raise ConfigError(
-            f"drift.enabled is true, but the adapter {type(module).__name__} cannot be merged into the weights, whose "
-            "change is to be measured. Leave drift out, or use LoRA or DoRA."
-        ) from error
-    inner = twin.get_base_layer()
-    assert isinstance(inner, nn.Module)
-    return inner
 
 
 def _matrix(module: nn.Module, values: Mapping[str, Tensor]) -> Matrix:

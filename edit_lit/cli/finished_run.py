@@ -83,6 +83,8 @@ class FinishedRun:
                 f"{folder} has no {DELTA}, the edit that was trained on. Put it back, or run again to have it made."
             )
         run = Run.read(folder)
+        if run.diverged_at is not None:
+            raise ConfigError(f"the run in {folder} diverged at step {run.diverged_at}. Name one that did not.")
         if run.last_step != earlier.step:
             raise ConfigError(
                 f"{folder} was last probed at step {run.last_step}, but its checkpoint is of step {earlier.step}. "

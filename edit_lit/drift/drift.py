@@ -18,9 +18,11 @@ from edit_lit.drift.weights import block_change, matrix_now, matrix_right_after_
 from edit_lit.facts.request import EditRequest, fact_hash
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import base_layer, is_projection, projection_weight
+from edit_lit.measures.outcomes import Pool
 from edit_lit.utilities.checks import check_number
 
-EDITED, INTRINSIC, NEUTRAL = "edited", "intrinsic", "neutral"
+NEUTRAL = "neutral"
+"""The pool of texts that have nothing to do with the edits."""
 
 
 class Drift:
@@ -59,9 +61,11 @@ class Drift:
         self.states = states
         self.language_model = states.language_model
         self._facts = [fact_hash(request) for request in edited[:prompts]]
-        pools = {
-            EDITED: prompts_of(self.language_model, edited[:prompts]),
-            INTRINSIC: prompts_of(self.language_model, intrinsic[:prompts]),
+        pools: dict[str, list[Prompt]] = {
+            Pool.EDITED if states.delta is not None else Pool.UNEDITED: prompts_of(
+                self.language_model, edited[:prompts]
+            ),
+            Pool.INTRINSIC: prompts_of(self.language_model, intrinsic[:prompts]),
             NEUTRAL: [Prompt(ids) for ids in neutral[:prompts]],
         }
         self._pools = _places(pools)
@@ -147,7 +151,7 @@ class Drift:
         for part, measures in (("key", key_drift(*keys)), ("value", value_drift(*matrices, update, *keys))):
             for measure, values in measures.items():
                 for fact, value in zip(self._facts, values.tolist(), strict=True):
-                    yield DriftRow(step, part, measure, layer, value, EDITED, Position.SUBJECT, fact)
+                    yield DriftRow(step, part, measure, layer, value, Pool.EDITED, Position.SUBJECT, fact)
 
     def _weights(self, step: int, then: Reading) -> Iterator[DriftRow]:
         for layer, block in enumerate(self.language_model.blocks):

@@ -30,7 +30,8 @@ class DriftRow:
         measure: What of it, such as ``cosine``.
         layer: The block, from 0.
         value: The number; NaN where there is none, as of a change that is 0.
-        pool: The prompts: ``edited``, ``intrinsic`` or ``neutral``; none for weights.
+        pool: The prompts: ``edited``, in a run that edits nothing ``unedited``, ``intrinsic`` or ``neutral``; none for
+            weights.
         position: The token that was read: ``subject`` or ``last``; none for weights.
         fact: The edited fact's name by content; none where the number is one of a pool or a layer.
     """

@@ -312,7 +312,7 @@ def test_a_run_without_an_edit_has_hidden_states_and_weights_alone():
     trained(language_model)
     rows = drift.measure(3)
     assert {(row.part, row.pool) for row in rows} == {
-        ("representation", "edited"),
+        ("representation", "unedited"),
         ("representation", "neutral"),
         ("weight", None),
     }

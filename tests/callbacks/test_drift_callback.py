@@ -77,6 +77,7 @@ def test_a_resumed_run_has_the_drift_of_one_that_never_stopped(run, tmp_path, tu
     assert rows_of(tmp_path / "second") == rows_of(tmp_path / "whole") == rows_of(tmp_path / "first")
 
 
+@pytest.mark.slow
 def test_a_run_resumed_without_earlier_drift_is_still_measured_against_the_edit(run, tmp_path):
     run(tmp_path / "whole", FullTuning())
     saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=2, save_top_k=-1)

@@ -91,7 +91,7 @@ def planted(head, requests, tokenizer):
     """The head with the rows of all new targets made short, so that no target is the likeliest token."""
     rows = answer_rows(tokenizer, [(request.question, request.target_new) for request in requests])
     weight = head.weight.clone()
-    weight[sorted({token for row in rows for token in row.answer})] *= 0.2
+    weight[sorted({token for row in rows for token in row.answer})] *= 0.3
     return weight
 
 

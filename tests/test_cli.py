@@ -189,7 +189,7 @@ def test_a_mistake_ends_in_one_line(config, arguments, message):
         main(["fit", "--config", str(config), *arguments])
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["train", "--config", "a.yaml"]])
+@pytest.mark.parametrize("arguments", [[], ["tune"], ["tune", "--config", "a.yaml"]])
 def test_an_unknown_verb_is_refused_and_the_verbs_are_listed(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)

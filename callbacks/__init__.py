@@ -1,6 +1,7 @@
 """Lightning callbacks: editing before the fit, watching the edits through it, and keeping the run."""
 
 from callbacks.attribution import AttributionCallback
+from callbacks.drift import DriftCallback
 from callbacks.edit_retention import EditRetentionCallback
 from callbacks.knowledge_edit import KnowledgeEdit
 from callbacks.progress import Progress
@@ -10,6 +11,7 @@ from callbacks.run_report import RunReport
 
 __all__ = [
     "AttributionCallback",
+    "DriftCallback",
     "EditRetentionCallback",
     "KnowledgeEdit",
     "Progress",

@@ -195,6 +195,9 @@ class FineTuner(TrainingSteps, ValidationSteps):
             self._edited = True
         if not self.configured:
             self._prepare()
+        # Before a checkpoint's weights are loaded, and not once the training has changed them.
+        if self.keeps_states and self.states is None and not self.trained:
+            self.states = ModelStates(self.language_model, self._delta)
         # `from_pretrained` returns a model in evaluation mode, and Lightning leaves modes alone.
         self.language_model.train()
 
@@ -203,9 +206,6 @@ class FineTuner(TrainingSteps, ValidationSteps):
         self.configured = self.language_model.prepared = True
         if self._way_back is not None:
             self._way_back.remember_weights()
-        if self.keeps_states:
-            # Before a checkpoint is loaded, too.
-            self.states = ModelStates(self.language_model, self._delta)
         if self.gradient_checkpointing:
             self.language_model.model.gradient_checkpointing_enable({"use_reentrant": False})
         if distributed.rank() == 0:

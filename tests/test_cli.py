@@ -189,18 +189,18 @@ def test_a_mistake_ends_in_one_line(config, arguments, message):
         main(["fit", "--config", str(config), *arguments])
 
 
-@pytest.mark.parametrize("arguments", [[], ["train"], ["train", "--config", "a.yaml"]])
+@pytest.mark.parametrize("arguments", [[], ["tune"], ["tune", "--config", "a.yaml"]])
 def test_an_unknown_verb_is_refused_and_the_verbs_are_listed(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    assert "one of fit, validate, edit, cycles, sweep, report, merge" in capsys.readouterr().err
+    assert "one of fit, validate, edit, cycles, sweep, report, explain, recover, merge" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        (["--help"], "{fit,validate,edit,cycles,sweep,report,merge}"),
+        (["--help"], "{fit,validate,edit,cycles,sweep,report,explain,recover,merge}"),
         (["--version"], f"edit_lit {version('edit_lit')}"),
         (["fit", "--help"], "--retention.every_n_steps"),
         (["validate", "--help"], "--ckpt_path"),

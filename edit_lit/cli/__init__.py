@@ -25,12 +25,13 @@ LIGHTNING_VERBS = {
     "edit": "edit only; write the Delta and, if asked, the edited model",
     "cycles": "edit one fact at a time, fine-tune, go back to the model as it was, and pool the cycles",
 }
-VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "merge")
+VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "recover", "merge")
 _OF_SWEEPS = ("against", "match", "lines", "panels")
 _OWN_OPTIONS = {
     "sweep": ("--config", "--output", "--address", "--cpus", "--dry-run", "--watch"),
     "report": ("--rule", "--output", *(f"--{name}" for name in _OF_SWEEPS)),
     "explain": ("--rule", "--layers", "--seed", "--device"),
+    "recover": ("--rule", "--control", "--top", "--steps"),
     "merge": ("--output",),
 }
 RULES = ("prob", "exact", "first", "token")
@@ -87,6 +88,14 @@ def _parser() -> argparse.ArgumentParser:
     why.add_argument("--layers", type=int, default=0, metavar="PAIRS", help="go down to layers, by sampled orders")
     why.add_argument("--seed", type=int, default=0, help="seed of these orders")
     why.add_argument("--device", help="where the model is put; an accelerator if there is one")
+    lost = verbs.add_parser(
+        "recover", help="tell whether the lost edits of a run are gone or hidden", allow_abbrev=False
+    )
+    lost.add_argument("run", help="folder of a run that has ended")
+    lost.add_argument("--rule", choices=RULES[:3], default="exact", help="success rule")
+    lost.add_argument("--control", metavar="RUN", help="the same run with edit.apply false; else the unedited model")
+    lost.add_argument("--top", type=int, default=10, help="which ranks count as found; 10 if not given")
+    lost.add_argument("--steps", type=int, default=16, help="steps of relearning on other lost edits; 16 if not given")
     merged = verbs.add_parser("merge", help="several edits of one unedited model as one", allow_abbrev=False)
     merged.add_argument("deltas", nargs="+", help="files of Deltas")
     merged.add_argument("--output", default="merged.safetensors", help="where the merged Delta is written")
@@ -138,6 +147,10 @@ def _run(args: Sequence[str] | None) -> None:
         from edit_lit.measures.scores import Rule
 
         explain(Path(options.run), Rule(options.rule), options.layers, options.seed, options.device)
+    elif options.verb == "recover":
+        from edit_lit.cli.recover import recover
+
+        recover(options.run, options.rule, options.control, options.top, options.steps)
     else:
         from edit_lit.cli.verbs import merge
 

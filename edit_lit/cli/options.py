@@ -11,6 +11,7 @@ from lightning.pytorch.cli import LightningArgumentParser
 
 from callbacks import (
     AttributionCallback,
+    DriftCallback,
     EditRetentionCallback,
     KnowledgeEdit,
     Progress,
@@ -36,6 +37,7 @@ PARTS: dict[str, type] = {
     "edit": KnowledgeEdit,
     "data": EditDataModule,
     "retention": EditRetentionCallback,
+    "drift": DriftCallback,
     "record": RunRecorder,
     "report": RunReport,
     "attribution": AttributionCallback,

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from callbacks.run_checkpoint import OF_RUN
+from edit_lit.drift.rows import FOLDER as DRIFT
 from edit_lit.measures.answers import FOLDER as ANSWERS
 from edit_lit.measures.outcome_files import FOLDER
 from edit_lit.utilities.errors import ConfigError
@@ -132,7 +133,7 @@ def bring_back(folder: Path, earlier: EarlierRun | None) -> None:
     at_own = earlier is not None and earlier.checkpoint is not None and earlier.checkpoint.parent.parent == folder
     cut_logs(folder, earlier.logs if earlier is not None and at_own else {})
     if not at_own:
-        for records in (FOLDER, ANSWERS):
+        for records in (FOLDER, ANSWERS, DRIFT):
             shutil.rmtree(folder / records, ignore_errors=True)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, nullcontext
 
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 
 from edit_lit.deltas.adapters import adapter_parts, switched_off
 from edit_lit.deltas.delta import Delta
@@ -39,6 +39,14 @@ class ModelStates:
         self._edited = {
             parameter: on_cpu(parameter) for parameter in language_model.model.parameters() if parameter.requires_grad
         }
+
+    def edited_value(self, parameter: nn.Parameter) -> Tensor:
+        """A parameter's values right after the edit: on the CPU if it trains, else where it is, since it never changed.
+
+        Args:
+            parameter: A parameter of the model, not of an adapter around it.
+        """
+        return self._edited.get(parameter, parameter.detach())
 
     @contextmanager
     def tuned(self) -> Iterator[None]:

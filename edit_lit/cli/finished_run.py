@@ -1,0 +1,176 @@
+"""A run that has ended, loaded with its three states: unedited, edited and fine-tuned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from jsonargparse import Namespace
+from torch import Tensor, nn
+
+from edit_lit.checkpoint_io import AtomicCheckpointIO
+from edit_lit.cli.mistakes import naming_part
+from edit_lit.cli.plan import flat_options, naming_directory
+from edit_lit.cli.resolving import OptionReader
+from edit_lit.cli.resume import EarlierRun
+from edit_lit.deltas import Delta, ModelStates
+from edit_lit.facts.request import EditRequest, fact_hash
+from edit_lit.fine_tuner import FineTuner
+from edit_lit.language_model import LanguageModel
+from edit_lit.measures.outcome_files import FOLDER, read_names
+from edit_lit.measures.outcomes import Pool
+from edit_lit.reports.run import Run
+from edit_lit.tuning.checkpoints import check_checkpoint
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.run_files import CONFIG, DELTA, LAST
+
+_MADE_BY_TRAINER = ("callbacks", "logger", "plugins", "profiler", "strategy")
+_SAME_AS_CONTROL = ("model", "data", "seed_everything")
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """A run at its last checkpoint, ready to be asked.
+
+    Args:
+        run: Its records.
+        requests: The facts that it edited, in the order of its records.
+        fine_tuner: Its module, whose language model is the fine-tuned one, in evaluation mode.
+        states: The way back to the edited and the unedited model.
+        data: Its data module, which has not been set up.
+        options: Its options.
+        step: Optimizer steps taken.
+    """
+
+    run: Run
+    requests: list[EditRequest]
+    fine_tuner: FineTuner
+    states: ModelStates
+    data: Any
+    options: Namespace
+    step: int
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """The fine-tuned model."""
+        return self.states.language_model
+
+    @property
+    def trainable(self) -> dict[str, nn.Parameter]:
+        """The parameters that trained, by the names that checkpoints know."""
+        return _trainable(self.fine_tuner)
+
+    @classmethod
+    def load(cls, folder: Path) -> FinishedRun:
+        """Load a run from its config, its last checkpoint, its edit and its records.
+
+        It sets the global seed to that of the run, by which its facts may have been chosen.
+
+        Raises:
+            ConfigError: If one of them is missing, damaged or of another run, saying how to get it; or if the run
+                edited nothing.
+        """
+        earlier = EarlierRun.in_folder(folder)
+        checkpoint = _checkpoint(folder, earlier)
+        if checkpoint["edit"] is None:
+            raise ConfigError(f"the run in {folder} edited nothing, so that there are no edits to look for.")
+        if earlier.delta is None:
+            raise ConfigError(
+                f"{folder} has no {DELTA}, the edit that was trained on. Put it back, or run again to have it made."
+            )
+        run = Run.read(folder)
+        if run.diverged_at is not None:
+            raise ConfigError(f"the run in {folder} diverged at step {run.diverged_at}. Name one that did not.")
+        if run.last_step != earlier.step:
+            raise ConfigError(
+                f"{folder} was last probed at step {run.last_step}, but its checkpoint is of step {earlier.step}. "
+                f"Let it come to its end: python -m edit_lit fit --resume {folder}"
+            )
+        options = OptionReader().read([folder / CONFIG])
+        made = _made(options, earlier)
+        fine_tuner = made.model
+        requests = made.data.load_edits()
+        _check_facts(folder, requests)
+        kinds = made.edit.editor.kinds if made.edit.editor is not None else ()
+        delta = Delta.load(earlier.delta, kinds)
+        if torch.cuda.is_available() and options.trainer.accelerator not in ("cpu", "mps"):
+            fine_tuner.language_model.to(torch.device("cuda"))
+        states = _prepared(fine_tuner, delta)
+        check_checkpoint(checkpoint, delta.hash(), _trainable(fine_tuner), resume=False)
+        fine_tuner.load_state_dict(checkpoint["state_dict"], strict=False)
+        fine_tuner.eval()
+        return cls(run, requests, fine_tuner, states, made.data, options, earlier.step)
+
+    def control_weights(self, folder: Path) -> dict[nn.Parameter, Tensor]:
+        """What the parameters that train became in a run that is this one's control.
+
+        Args:
+            folder: A run of the same options with ``edit.apply`` false.
+
+        Raises:
+            ConfigError: If it is no such run, or of another number of steps.
+        """
+        earlier = EarlierRun.in_folder(folder)
+        checkpoint = _checkpoint(folder, earlier)
+        if checkpoint["edit"] is not None:
+            raise ConfigError(f"--control is {folder}, which edited facts itself. Fit one with --edit.apply false.")
+        if earlier.step != self.step:
+            raise ConfigError(
+                f"--control is {folder}, which took {earlier.step} steps, but the run took {self.step}. Name one of as "
+                "many steps."
+            )
+        ours, theirs = (dict(flat_options(o.as_dict())) for o in (self.options, OptionReader().read([folder / CONFIG])))
+        for name in sorted(ours.keys() | theirs.keys()):
+            if name.split(".")[0] in _SAME_AS_CONTROL and ours.get(name) != theirs.get(name):
+                raise ConfigError(
+                    f"--control is {folder}, whose {name} is {theirs.get(name)!r}, but that of the run is "
+                    f"{ours.get(name)!r}. Name a run that differs in edit.apply alone."
+                )
+        check_checkpoint(checkpoint, None, self.trainable, resume=False)
+        return {parameter: checkpoint["state_dict"][name] for name, parameter in self.trainable.items()}
+
+
+def _checkpoint(folder: Path, earlier: EarlierRun) -> Mapping[str, Any]:
+    if earlier.checkpoint is None:
+        raise ConfigError(
+            f"{folder} has no {LAST}, so that its fine-tuned weights are lost. Run it again with "
+            "trainer.enable_checkpointing true, or leave that out."
+        )
+    return AtomicCheckpointIO().load_checkpoint(earlier.checkpoint, weights_only=True)
+
+
+def _made(options: Namespace, earlier: EarlierRun) -> Namespace:
+    """The run's module, data and editor, without a trainer."""
+    if options.seed_everything is not False:
+        L.seed_everything(options.seed_everything, workers=True, verbose=False)
+    for name in _MADE_BY_TRAINER:
+        options.trainer[name] = "auto" if name == "strategy" else None
+    with naming_directory(earlier), naming_part(options.as_dict()):
+        return OptionReader().parser.instantiate_classes(options)
+
+
+def _prepared(fine_tuner: FineTuner, delta: Delta) -> ModelStates:
+    """Edit the model and choose what trains, as a fit does."""
+    fine_tuner.keeps_states = True
+    fine_tuner.take_edit(delta)
+    fine_tuner.configure_model()
+    assert fine_tuner.states is not None
+    return fine_tuner.states
+
+
+def _trainable(fine_tuner: FineTuner) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in fine_tuner.named_parameters() if parameter.requires_grad}
+
+
+def _check_facts(folder: Path, requests: list[EditRequest]) -> None:
+    """Refuse facts that are not those of the run's records."""
+    recorded = list(read_names(folder / FOLDER, [Pool.EDITED])[Pool.EDITED].fact)
+    if recorded != [fact_hash(request) for request in requests]:
+        raise ConfigError(
+            f"data.edits of the config in {folder} gives other facts than its records are of: their source has "
+            "changed since. Bring back what it was."
+        )

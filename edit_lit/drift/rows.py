@@ -1,0 +1,111 @@
+"""The drift of a run on disk: a Parquet data set with one file per probe, and the curves' points."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from edit_lit.measures.outcome_files import recorded_steps
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.files import write_atomically
+
+FOLDER = "drift.parquet"
+
+_TYPES = {"step": pa.int64(), "layer": pa.int32(), "value": pa.float64()}
+
+
+@dataclass(frozen=True)
+class DriftRow:
+    """One number about the drift since the edit.
+
+    Args:
+        step: Optimizer steps taken.
+        part: What drifted: ``representation``, ``direction``, ``key``, ``value`` or ``weight``.
+        measure: What of it, such as ``cosine``.
+        layer: The block, from 0.
+        value: The number; NaN where there is none, as of a change that is 0.
+        pool: The prompts: ``edited``, in a run that edits nothing ``unedited``, ``intrinsic`` or ``neutral``; none for
+            weights.
+        position: The token that was read: ``subject`` or ``last``; none for weights.
+        fact: The edited fact's name by content; none where the number is one of a pool or a layer.
+    """
+
+    step: int
+    part: str
+    measure: str
+    layer: int
+    value: float
+    pool: str | None = None
+    position: str | None = None
+    fact: str | None = None
+
+
+_COLUMNS = [field.name for field in fields(DriftRow)]
+_SCHEMA = pa.schema([(name, _TYPES.get(name, pa.string())) for name in _COLUMNS])
+
+
+def write_rows(folder: Path, step: int, rows: Sequence[DriftRow]) -> None:
+    """Write the rows of one probe, whole or not at all."""
+    columns = {name: pa.array([getattr(row, name) for row in rows], _SCHEMA.field(name).type) for name in _COLUMNS}
+    table = pa.table(columns, schema=_SCHEMA)
+    write_atomically(drift_file(folder, step), lambda temporary: pq.write_table(table, temporary))
+
+
+def drift_file(folder: Path, step: int) -> Path:
+    """The file of one probe."""
+    return folder / f"step_{step:09d}.parquet"
+
+
+def read_drift(folder: Path) -> list[DriftRow]:
+    """All rows of a run, by step.
+
+    Args:
+        folder: The data set, ``drift.parquet`` in the run's folder.
+
+    Raises:
+        ConfigError: If there is none, or a file is damaged.
+    """
+    steps = recorded_steps(folder)
+    if not steps:
+        raise ConfigError(f"{folder} holds no drift. Run with --drift.enabled true to have it measured.")
+    return [row for step in steps for row in read_rows(drift_file(folder, step))]
+
+
+def read_rows(path: Path) -> list[DriftRow]:
+    """The rows of one probe.
+
+    Raises:
+        ConfigError: If the file is damaged, or of another kind.
+    """
+    try:
+        table = pq.read_table(path)
+        if table.schema != _SCHEMA or any(table[name].null_count for name in _COLUMNS[:5]):
+            raise ValueError("other columns, or gaps in them")
+        return [DriftRow(**row) for row in table.to_pylist()]
+    except (pa.ArrowException, OSError, LookupError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{path} is no whole record of the drift ({type(error).__name__}). Delete it to go on without this probe."
+        ) from error
+
+
+def drift_point(rows: Iterable[DriftRow]) -> dict[str, float]:
+    """What loggers get of one probe, by tag.
+
+    Numbers of single facts come as their mean, and those of hidden states at the prompts' last token as their mean over
+    layers, so that there are few curves; the rows have the rest. What is not a number is left out.
+    """
+    values: defaultdict[str, list[float]] = defaultdict(list)
+    for row in rows:
+        if row.part in ("representation", "direction"):
+            if row.position == "last":
+                values[f"drift/{row.part}/{row.measure}/{row.pool}"].append(row.value)
+        else:
+            values[f"drift/{row.part}/{row.measure}/layer_{row.layer}"].append(row.value)
+    known = {tag: [value for value in of_tag if not math.isnan(value)] for tag, of_tag in values.items()}
+    return {tag: math.fsum(of_tag) / len(of_tag) for tag, of_tag in known.items() if of_tag}

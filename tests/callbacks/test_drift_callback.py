@@ -1,0 +1,158 @@
+"""Drift beside a training: the same rows however the run came to its end, and no trace of them in the weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from callbacks import DriftCallback, EditRetentionCallback, KnowledgeEdit
+from edit_lit.drift import read_drift
+from edit_lit.drift.files import DriftFiles
+from edit_lit.drift.neutral import neutral_texts
+from edit_lit.drift.rows import FOLDER, DriftRow, drift_point, write_rows
+from edit_lit.editors import FTM, TargetTraining
+from edit_lit.language_model.spans import encode
+from edit_lit.tasks.task import Example, ExampleList
+from edit_lit.tuning import FullTuning, LoRA
+from edit_lit.utilities.errors import ConfigError
+
+pytestmark = [
+    *tiny.ROUGH_EDITS,
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create:UserWarning"),
+]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Edits, fine-tunes for six steps, probes every second one and measures drift with it."""
+
+    def run(folder, tuning, drift=True, callbacks=(), resume=None, module=None, every=2, **options):
+        torch.manual_seed(0)
+        edit = KnowledgeEdit(FTM([1, 2], TargetTraining(epochs=2)), cache_dir=str(tmp_path / "deltas"))
+        watch = [EditRetentionCallback(every_n_steps=every), *([DriftCallback(True)] if drift else [])]
+        module = module or tiny.tuner(tuning=tuning)
+        trainer = tiny.trainer(str(folder), [edit, *watch, *callbacks], **options)
+        trainer.fit(module, datamodule=tiny.data(), ckpt_path=resume)
+        return module
+
+    return run
+
+
+def rows_of(folder):
+    # NaN is not equal to itself.
+    return [replace(row, value=repr(row.value)) for row in read_drift(folder / FOLDER)]
+
+
+@pytest.mark.parametrize("tuning", [FullTuning("before_edited"), LoRA(r=2, dropout=0.2)])
+def test_a_run_with_drift_ends_in_the_weights_of_a_run_without(run, tmp_path, tuning):
+    logger = CSVLogger(tmp_path / "logs")
+    watched = run(tmp_path / "a", tuning, logger=logger, default_root_dir=str(tmp_path / "a"))
+    alone = run(tmp_path / "b", tuning, drift=False)
+    for name, tensor in alone.state_dict().items():
+        assert torch.equal(watched.state_dict()[name], tensor), name
+    rows = read_drift(Path(logger.log_dir) / FOLDER)
+    assert sorted({row.step for row in rows}) == [0, 2, 4, 6]
+    assert {row.pool for row in rows} == {"edited", "intrinsic", "neutral", None}
+    header = (Path(logger.log_dir) / "metrics.csv").read_text().split("\n")[0]
+    for tag in ("drift/key/cosine/layer_2", "drift/weight/along_delta/layer_1", "drift/representation/cka/neutral"):
+        assert tag in header
+    assert not (tmp_path / "b" / FOLDER).exists()
+
+
+# Between two probes, and at one.
+@pytest.mark.parametrize(("tuning", "stop"), [(FullTuning("edited"), 3), (LoRA(r=2, dropout=0.2), 4)])
+def test_a_resumed_run_has_the_drift_of_one_that_never_stopped(run, tmp_path, tuning, stop):
+    run(tmp_path / "whole", tuning)
+    saver = ModelCheckpoint(dirpath=tmp_path / "first" / "checkpoints", every_n_train_steps=stop, save_top_k=-1)
+    run(tmp_path / "first", tuning, callbacks=[saver], max_steps=stop, enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "first" / "checkpoints").iterdir()
+    run(tmp_path / "second", tuning, resume=str(checkpoint))
+    run(tmp_path / "first", tuning, resume=str(checkpoint))
+    assert rows_of(tmp_path / "second") == rows_of(tmp_path / "whole") == rows_of(tmp_path / "first")
+
+
+@pytest.mark.slow
+def test_a_run_resumed_without_earlier_drift_is_still_measured_against_the_edit(run, tmp_path):
+    run(tmp_path / "whole", FullTuning())
+    saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=2, save_top_k=-1)
+    run(tmp_path / "first", FullTuning(), drift=False, callbacks=[saver], max_steps=2, enable_checkpointing=True)
+    run(tmp_path / "second", FullTuning(), resume=str(next((tmp_path / "saved").iterdir())))
+    assert rows_of(tmp_path / "second") == [row for row in rows_of(tmp_path / "whole") if row.step >= 2]
+
+
+@pytest.mark.filterwarnings("ignore:the model is edited already:UserWarning")
+def test_a_model_that_was_trained_before_is_refused(run, tmp_path):
+    module = run(tmp_path / "a", FullTuning(), drift=False)
+    with pytest.raises(ConfigError, match="drift.enabled is true, but the model has been trained already"):
+        run(tmp_path / "b", FullTuning(), module=module)
+
+
+def test_drift_without_retention_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="drift.enabled is true, but the trainer has no EditRetentionCallback"):
+        tiny.trainer(str(tmp_path), [DriftCallback(True)]).fit(tiny.tuner(), datamodule=tiny.data())
+
+
+@pytest.mark.parametrize("options", [{"prompts": 0}, {"batch_tokens": 0}])
+def test_options_out_of_range_are_refused(options):
+    with pytest.raises(ConfigError, match=f"drift.{next(iter(options))} is 0; it must be at least 1"):
+        DriftCallback(**options)
+
+
+def test_rows_of_another_run_are_never_mixed_in(tmp_path):
+    row = DriftRow(0, "weight", "relative", 1, 0.5)
+    DriftFiles(tmp_path).write(0, [row])
+    with pytest.raises(ConfigError, match="holds the drift of another run"):
+        DriftFiles(tmp_path).write(0, [row])
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    folder = tmp_path / FOLDER
+    with pytest.raises(ConfigError, match="holds no drift. Run with --drift.enabled true"):
+        read_drift(folder)
+    row = DriftRow(2, "key", "cosine", 1, float("nan"), "edited", "subject", "abc")
+    write_rows(folder, 2, [row])
+    assert repr(read_drift(folder)) == repr([row])
+    path = folder / "step_000000002.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(ConfigError, match="step_000000002.parquet is no whole record of the drift"):
+        read_drift(folder)
+
+
+def test_a_point_has_means_over_what_is_known():
+    rows = [
+        DriftRow(2, "key", "cosine", 1, value, "edited", "subject", fact)
+        for value, fact in ((1.0, "a"), (0.5, "b"), (float("nan"), "c"))
+    ]
+    rows += [DriftRow(2, "representation", "cka", layer, layer / 2, "neutral", "last") for layer in (0, 1)]
+    rows += [DriftRow(2, "representation", "cka", 0, 9.0, "edited", "subject")]
+    rows += [DriftRow(2, "direction", "cosine_ed_and_ft", 0, float("nan"), "edited", "last")]
+    assert drift_point(rows) == {"drift/key/cosine/layer_1": 0.75, "drift/representation/cka/neutral": 0.25}
+
+
+def test_neutral_texts_name_no_edited_subject():
+    tokenizer = tiny.word_tokenizer()
+    texts = ["the bus goes to New York and it is late", "it rains where Oslo lies", "it is", "it is a city", "it rains"]
+    ids = [encode(tokenizer, text).ids for text in texts]
+    packed = Example(
+        input_ids=[*ids[3], *ids[1]],
+        labels=[*ids[3], *ids[1]],
+        answer_mask=[False] * 9,
+        position_ids=[*range(len(ids[3])), *range(len(ids[1]))],
+    )
+    examples = [Example(input_ids=row, labels=row, answer_mask=[False] * len(row)) for row in ids]
+
+    class Made(tiny.Sides):
+        def val_dataset(self):
+            return ExampleList([*examples, packed])
+
+    edits = [request for request in tiny.requests(8) if request.subject == "New York"]
+    found = neutral_texts(Made(), tokenizer, edits, 5)
+    # The last token of each is left out; of a row of several texts the first one is taken.
+    assert found == [ids[1][:-1], ids[3][:-1], ids[3][:-1]]
+    assert neutral_texts(Made(), tokenizer, edits, 1) == [ids[1][:-1]]

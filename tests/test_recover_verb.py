@@ -108,7 +108,7 @@ def test_what_is_missing_or_of_another_run_is_named(runs, run, tmp_path, capsys)
     made = yaml.safe_load(config)["data"]["edits"]["init_args"]["path"]
     facts.write_text(json.dumps(json.loads(Path(made).read_text())[:-1]))
     (run / "config.yaml").write_text(config.replace(made, str(facts)))
-    assert "gives other facts than its records are of" in refused(["recover", str(run)], capsys)
+    assert "is of other facts than data.edits yields now" in refused(["recover", str(run)], capsys)
     (run / "config.yaml").write_text(config)
     (run / FOLDER / "step_000000004.parquet").unlink()
     assert "was last probed at step 2, but its checkpoint is of step 4" in refused(["recover", str(run)], capsys)

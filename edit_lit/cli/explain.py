@@ -10,9 +10,7 @@ import torch
 from edit_lit.attribution.attribute import attribute
 from edit_lit.attribution.file import write_attribution
 from edit_lit.attribution.result import Attribution
-from edit_lit.cli.rebuilding import KeptRun
-from edit_lit.measures.outcome_files import FOLDER, read_names
-from edit_lit.measures.outcomes import Pool
+from edit_lit.cli.finished_run import FinishedRun, at_last_checkpoint
 from edit_lit.measures.scores import Rule
 from edit_lit.pages.run_page import write_run_page
 from edit_lit.reports.causes import write_causes
@@ -39,13 +37,14 @@ def explain(folder: Path, rule: Rule, pairs: int, seed: int, device: str | None)
         ConfigError: If something of the run is missing, damaged or of another run, or nothing can be explained.
     """
     check_number("--layers", pairs, least=0)
+    if device is not None:
+        _check_device(device)
     run = Run.read(folder)
     check_explainable(run)
-    kept = KeptRun.read(folder)
-    recorded = recorded_losses(run, kept.earlier.step, rule)
+    recorded = recorded_losses(run, at_last_checkpoint(folder).step, rule)
     if recorded.losses.numbers:
-        requests = kept.facts(read_names(folder / FOLDER, [Pool.EDITED])[Pool.EDITED])
-        found = attribute(kept.states(_device(device)), requests, recorded, rule, pairs, seed)
+        finished = FinishedRun.load(folder, device)
+        found = attribute(finished.states, finished.requests, recorded, rule, pairs, seed)
     else:
         found = Attribution.of_nothing(recorded.step, rule, recorded.losses)
     path = write_attribution(folder, found)
@@ -54,11 +53,8 @@ def explain(folder: Path, rule: Rule, pairs: int, seed: int, device: str | None)
     return found
 
 
-def _device(name: str | None) -> torch.device:
-    if name is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def _check_device(name: str) -> None:
     try:
         torch.zeros(0, device=name)
-        return torch.device(name)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(f"--device is {name!r}, which is not there. Use cpu, or leave it out.") from error

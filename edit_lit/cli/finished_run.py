@@ -65,22 +65,27 @@ class FinishedRun:
         return _trainable(self.fine_tuner)
 
     @classmethod
-    def load(cls, folder: Path) -> FinishedRun:
+    def load(cls, folder: Path, device: str | torch.device | None = None) -> FinishedRun:
         """Load a run from its config, its last checkpoint, its edit and its records.
 
         It sets the global seed to that of the run, by which its facts may have been chosen.
+
+        Args:
+            folder: The run's folder.
+            device: Where the model is put; an accelerator if there is one and the run did not choose otherwise.
 
         Raises:
             ConfigError: If one of them is missing, damaged or of another run, saying how to get it; or if the run
                 edited nothing.
         """
-        earlier = EarlierRun.in_folder(folder)
-        checkpoint = _checkpoint(folder, earlier)
+        earlier = at_last_checkpoint(folder)
+        checkpoint = _checkpoint(earlier)
         if checkpoint["edit"] is None:
             raise ConfigError(f"the run in {folder} edited nothing, so that there are no edits to look for.")
         if earlier.delta is None:
             raise ConfigError(
-                f"{folder} has no {DELTA}, the edit that was trained on. Put it back, or run again to have it made."
+                f"{folder} has no {DELTA}. Make the edit again with: python -m edit_lit edit --config "
+                f"{folder / CONFIG} --output {folder / DELTA}"
             )
         run = Run.read(folder)
         if run.diverged_at is not None:
@@ -97,8 +102,15 @@ class FinishedRun:
         _check_facts(folder, requests)
         kinds = made.edit.editor.kinds if made.edit.editor is not None else ()
         delta = Delta.load(earlier.delta, kinds)
-        if torch.cuda.is_available() and options.trainer.accelerator not in ("cpu", "mps"):
-            fine_tuner.language_model.to(torch.device("cuda"))
+        if checkpoint["edit"] != delta.hash():
+            raise ConfigError(
+                f"{earlier.checkpoint} was trained on another edit than {earlier.delta}: one of them is of another "
+                "run. Bring back the one that belongs there, or run it again."
+            )
+        if device is None and torch.cuda.is_available() and options.trainer.accelerator not in ("cpu", "mps"):
+            device = "cuda"
+        if device is not None:
+            fine_tuner.language_model.to(torch.device(device))
         states = _prepared(fine_tuner, delta)
         check_checkpoint(checkpoint, delta.hash(), _trainable(fine_tuner), resume=False)
         fine_tuner.load_state_dict(checkpoint["state_dict"], strict=False)
@@ -114,8 +126,8 @@ class FinishedRun:
         Raises:
             ConfigError: If it is no such run, or of another number of steps.
         """
-        earlier = EarlierRun.in_folder(folder)
-        checkpoint = _checkpoint(folder, earlier)
+        earlier = at_last_checkpoint(folder)
+        checkpoint = _checkpoint(earlier)
         if checkpoint["edit"] is not None:
             raise ConfigError(f"--control is {folder}, which edited facts itself. Fit one with --edit.apply false.")
         if earlier.step != self.step:
@@ -134,12 +146,23 @@ class FinishedRun:
         return {parameter: checkpoint["state_dict"][name] for name, parameter in self.trainable.items()}
 
 
-def _checkpoint(folder: Path, earlier: EarlierRun) -> Mapping[str, Any]:
+def at_last_checkpoint(folder: Path) -> EarlierRun:
+    """The run of a folder at its last checkpoint.
+
+    Raises:
+        ConfigError: If the folder is none of a run, or there is no checkpoint.
+    """
+    earlier = EarlierRun.in_folder(folder)
     if earlier.checkpoint is None:
         raise ConfigError(
-            f"{folder} has no {LAST}, so that its fine-tuned weights are lost. Run it again with "
-            "trainer.enable_checkpointing true, or leave that out."
+            f"{folder} has no {LAST}, so its fine-tuned weights are not known. Run it to its end with "
+            "trainer.enable_checkpointing left out."
         )
+    return earlier
+
+
+def _checkpoint(earlier: EarlierRun) -> Mapping[str, Any]:
+    assert earlier.checkpoint is not None
     return AtomicCheckpointIO().load_checkpoint(earlier.checkpoint, weights_only=True)
 
 
@@ -171,6 +194,6 @@ def _check_facts(folder: Path, requests: list[EditRequest]) -> None:
     recorded = list(read_names(folder / FOLDER, [Pool.EDITED])[Pool.EDITED].fact)
     if recorded != [fact_hash(request) for request in requests]:
         raise ConfigError(
-            f"data.edits of the config in {folder} gives other facts than its records are of: their source has "
-            "changed since. Bring back what it was."
+            f"{folder / FOLDER} is of other facts than data.edits yields now: its source has changed since, or the "
+            "records are another run's. Bring back the facts, or run it again."
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from edit_lit.cli.finished_run import FinishedRun
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
+from edit_lit.pages.run_page import write_run_page
 from edit_lit.recoverability import Battery, Side, lost_edits, trained_control
 from edit_lit.recoverability.file import write_recoverability
 from edit_lit.recoverability.relearning import Relearning
@@ -50,7 +51,8 @@ def recover(run: str, rule: str, control: str | None, top: int, steps: int) -> N
     battery = Battery(Rule(rule), top, Relearning(steps, optimizer=finished.fine_tuner.optimizer))
     result = battery.run(finished.states, finished.requests, edits, finished.step, _control(finished, control))
     write_atomically(folder / TABLE, lambda path: path.write_text(markdown(result), encoding="utf-8"))
-    log.info("written: %s and %s", write_recoverability(folder, result), folder / TABLE)
+    written = write_recoverability(folder, result)
+    log.info("written: %s, %s and %s", written, folder / TABLE, write_run_page(finished.run, Rule(rule)))
     print_table("Are the lost edits gone or hidden?", VERDICT_HEADER, verdict_rows(result), notes(result))
     print_table("What each test found", EVIDENCE_HEADER, evidence_rows(result))
     print_table("Each lost edit: fine-tuned model / control, * beyond it", EDIT_HEADER, edit_rows(result))

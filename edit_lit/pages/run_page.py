@@ -11,6 +11,7 @@ from markupsafe import Markup
 from edit_lit.measures.scores import Rule
 from edit_lit.pages.answer import answer
 from edit_lit.pages.html import bullets, code, image, page, paragraph, section, table
+from edit_lit.pages.model_sections import drift_section, recoverability_section
 from edit_lit.pages.run_sections import cause_sentence, causes_section, fates_sections
 from edit_lit.reports.figure import decay_figure
 from edit_lit.reports.figure_files import vector
@@ -50,7 +51,9 @@ def run_page(run: Run, rule: Rule = Rule.EXACT) -> str:
         ),
         section("Scores", table(run_header(run), run_table(run, rule))),
         causes_section(run),
+        recoverability_section(run),
         fates_sections(run, rule),
+        drift_section(run),
         section("What ran", _what_ran(run)),
     )
 

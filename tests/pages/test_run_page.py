@@ -16,10 +16,16 @@ from edit_lit.attribution.file import write_attribution
 from edit_lit.attribution.groups import GROUPS
 from edit_lit.attribution.result import ActivationPart, Attribution, GroupPart, LostEdit
 from edit_lit.attribution.verdict import Verdict
+from edit_lit.drift.rows import FOLDER as DRIFT
+from edit_lit.drift.rows import DriftRow, write_rows
 from edit_lit.measures.scores import Rule
 from edit_lit.pages import html
 from edit_lit.pages.answer import answer
 from edit_lit.pages.run_page import write_run_page
+from edit_lit.recoverability.file import write_recoverability
+from edit_lit.recoverability.result import Evidence, Finding, Recoverability
+from edit_lit.recoverability.result import LostEdit as HiddenEdit
+from edit_lit.reports.drift_figure import drift_figure
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_record import State
 
@@ -191,3 +197,39 @@ def test_a_damaged_file_of_causes_costs_a_line_and_not_the_page(run):
     content = write_run_page(run).read_text()
     assert "is no whole file of causes" in content
     assert "Every fact" in content
+
+
+def test_drift_and_what_is_hidden_stand_on_the_page_if_they_were_measured(run):
+    content = write_run_page(run).read_text()
+    assert "drifted" not in content
+    assert "gone or hidden" not in content
+    rows = [
+        DriftRow(step, part, measure, 1, 0.1 * step, "edited", "subject")
+        for step in (0, 20)
+        for part, measure in (("representation", "relative"), ("key", "relative"), ("value", "write_retention"))
+    ]
+    for step in (0, 20):
+        write_rows(run.folder / DRIFT, step, [row for row in rows if row.step == step])
+    finding = Finding(Evidence.TRACE, 2.0, 0.0, 10)
+    edit = HiddenEdit("fact", "2", "city 2 lies in the", "west", (finding,))
+    write_recoverability(run.folder, Recoverability((edit,), 2, 20, Rule.EXACT, "the unedited model", 10))
+    content = write_run_page(run).read_text()
+    assert "How far the model drifted" in content
+    assert "Are the lost edits gone or hidden?" in content
+    assert "The control is the unedited model." in content
+    (run.folder / DRIFT / "step_000000020.parquet").write_bytes(b"damaged")
+    (run.folder / "recoverability.parquet").write_bytes(b"damaged")
+    content = write_run_page(run).read_text()
+    assert "is no whole record of the drift" in content
+    assert "is no whole result" in content
+
+
+def test_the_drift_s_lines_are_means_over_edits_and_start_at_0():
+    rows = [
+        DriftRow(step, "value", "write_retention", 3, value, "edited", "subject", fact)
+        for step, fact, value in ((0, "a", 1.0), (0, "b", 1.0), (9, "a", 0.99), (9, "b", 0.97), (9, "c", float("nan")))
+    ]
+    writes = drift_figure(rows).axes[2]
+    (line,) = writes.get_lines()
+    assert line.get_ydata().tolist() == pytest.approx([1.0, 0.98])
+    assert writes.get_ylim()[0] <= 0

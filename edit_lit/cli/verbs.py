@@ -12,6 +12,7 @@ from edit_lit.analysis.sweep_report import SweepOptions, report_sweep
 from edit_lit.analysis.trials_file import TRIALS
 from edit_lit.deltas import Delta
 from edit_lit.measures.scores import Rule
+from edit_lit.pages.comparison_page import write_comparison_page
 from edit_lit.pages.run_page import write_run_page
 from edit_lit.reports.paired_table import PAIRED_HEADER, paired_table
 from edit_lit.reports.report import report_comparison, report_run
@@ -24,6 +25,7 @@ from edit_lit.reports.terminal import print_run, print_table
 from edit_lit.sweeps.folder import TRIALS as TRIALS_LIST
 from edit_lit.sweeps.folder import SweepFolder, TrialList
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.progress import progress
 from edit_lit.utilities.run_files import newest_run
 
 log = logging.getLogger(__name__)
@@ -46,7 +48,7 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
     found = find_runs([Path(path) for path in runs], apart=series)
     if series and not found.runs and not found.left_out:
         return
-    for run in found.runs:
+    for run in progress(found.runs, "reports", "runs"):
         log.info("written: %s", report_run(run, Rule(rule)))
         write_run_page(run, Rule(rule))
     if len(found.runs) == 1:
@@ -56,7 +58,7 @@ def report(runs: Sequence[str], rule: str, output: str | None) -> None:
         return
     folder = Path(output or Path(runs[0]) / "report")
     rows, notes = report_comparison(found.runs, folder, Rule(rule), found.left_out)
-    log.info("written: %s", folder)
+    log.info("written: %s", write_comparison_page(found.runs, folder, Rule(rule), found.left_out))
     print_table("Which edits survived?", COMPARISON_HEADER, rows, notes)
     pairs, of_pairs = paired_table(found.runs, Rule(rule))
     if pairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from argparse import Namespace
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -11,10 +12,12 @@ import lightning as L
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from callbacks.to_loggers import log_figure, log_lines, log_table, log_text
+from edit_lit.attribution.file import read_attribution
 from edit_lit.measures.outcome_files import FOLDER
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule, half_life
 from edit_lit.pages.run_page import write_run_page
+from edit_lit.reports.causes_figure import causes_figure
 from edit_lit.reports.charts import chart_lines, points_of
 from edit_lit.reports.escaping import markdown_code
 from edit_lit.reports.figure import decay_figure
@@ -104,6 +107,10 @@ class RunReport(L.Callback):
         fates = run.fates(run.main_pool, self.rule)
         for name, figure in (fate_figures(run, fates, self.rule) if fates is not None else {}).items():
             log_figure(logger, name, figure, step)
+        with suppress(ConfigError):  # A damaged file is named on the run's page.
+            causes = read_attribution(run.folder)
+            if causes is not None and causes.edits:
+                log_figure(logger, "causes", causes_figure(causes), step)
         for title, lines in chart_lines(run).items():
             log_lines(logger, title, lines, step)
         log_table(logger, "table", run_header(run), run_table(run, self.rule), step, notes_markdown(run_notes(run)))

@@ -11,6 +11,7 @@ import pytest
 import tiny
 import torch
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_run import write_run
 
 from callbacks import AttributionCallback, EditRetentionCallback, KnowledgeEdit
@@ -189,3 +190,9 @@ def test_a_fit_that_cannot_be_explained_is_whole_and_says_why(tmp_path, caplog):
     assert "the lost edits are not explained: " in caplog.text
     assert "a control that edited nothing" in caplog.text
     assert not (tmp_path / FILE).exists()
+
+
+def test_the_causes_are_on_the_run_s_page_and_a_figure_of_its_log(finished):
+    log = EventAccumulator(str(finished), size_guidance={"images": 0}).Reload()
+    assert any("causes" in tag for tag in log.Tags()["images"])
+    assert "Why edits were lost" in (finished / "report" / "report.html").read_text()

@@ -6,8 +6,9 @@ Run in ``configs/``: ``python -m papers.claims --cheng FOLDER --wen FOLDER --lay
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -43,6 +44,7 @@ class Claim:
             above or below 0.
         where: Labels that runs must have on other axes, as ``axis=label, axis=label/label``.
         quantity: What is compared.
+        beyond: Labels of control runs in which the same labels are compared, and whose difference is subtracted.
     """
 
     says: str
@@ -51,6 +53,7 @@ class Claim:
     compared: str
     where: str
     quantity: Quantity = RETENTION
+    beyond: str = ""
 
     @property
     def axis(self) -> str:
@@ -84,6 +87,9 @@ CLAIMS = (
     Claim("tuning edited layers erases more than others", "cheng", -1, "layers: edited - unedited", SPARED),
     Claim("of facts never edited, tuning edited layers keeps less", "cheng", -1, "layers: edited - all", CONTROL),
     Claim("of facts never edited, tuning other layers keeps more", "cheng", 1, "layers: unedited - all", CONTROL),
+    Claim(
+        "what tuning other layers keeps of edits alone", "cheng", 1, "layers: unedited - all", SPARED, beyond=CONTROL
+    ),
     Claim("tuning other layers learns less than all", "cheng", 1, "layers: unedited - all", SPARED, LOSS),
     Claim("tuning edited layers learns less than others", "cheng", 1, "layers: edited - unedited", SPARED, LOSS),
     Claim("MEMIT mildly hurts later tuning", "cheng", 1, "editor: memit - none", "layers=all", LOSS),
@@ -151,7 +157,8 @@ def _row(claim: Claim, study: Study) -> Iterator[tuple[str, ...]]:
     found, show = look(claim, study), claim.quantity.difference
     if not found.runs:
         return
-    compared = "; ".join(filter(None, (claim.quantity.title, claim.compared, claim.where)))
+    beyond = f"beyond {claim.beyond}" if claim.beyond else ""
+    compared = "; ".join(filter(None, (claim.quantity.title, claim.compared, claim.where, beyond)))
     if found.has_interval:
         text, p = f"{show(found.mean)} [{show(found.low)}, {show(found.high)}]", f"{sign_flip_p(found.values):.3f}"
     else:
@@ -170,10 +177,18 @@ def verdict(claim: Claim, found: Estimate) -> str:
 
 def look(claim: Claim, study: Study) -> Estimate:
     """The mean over replicates of a claim's difference; each is the mean over the arms that have both labels in it."""
-    by_replicate: dict[Labels, list[float]] = {}
+    found = _by_replicate(claim, study)
+    if claim.beyond:
+        control = _by_replicate(replace(claim, where=claim.beyond), study)
+        found = {replicate: found[replicate] - control[replicate] for replicate in found if replicate in control}
+    return estimate([np.array([value]) for value in found.values()])
+
+
+def _by_replicate(claim: Claim, study: Study) -> dict[Labels, float]:
+    values: dict[Labels, list[float]] = {}
     for replicate, value in _differences(claim, study):
-        by_replicate.setdefault(replicate, []).append(value)
-    return estimate([np.array([np.mean(values)]) for values in by_replicate.values()])
+        values.setdefault(replicate, []).append(value)
+    return {replicate: math.fsum(of_replicate) / len(of_replicate) for replicate, of_replicate in values.items()}
 
 
 def _differences(claim: Claim, study: Study) -> Iterator[tuple[Labels, float]]:

@@ -60,6 +60,12 @@ def test_a_difference_is_over_the_facts_that_both_have(made):
     assert verdict(Claim("", "s", 1, "", ""), found) == "not decided"
 
 
+def test_a_control_s_difference_is_subtracted_seed_by_seed(made):
+    found = look(Claim("", "s", 1, "layers: edited - all", "editor=memit", beyond="editor=rome"), made)
+    own, control = (look(Claim("", "s", 1, "layers: edited - all", f"editor={name}"), made) for name in AXES["editor"])
+    assert found.values == pytest.approx([a - b for a, b in zip(own.values, control.values, strict=True)])
+
+
 def test_a_claim_of_a_level_is_the_quantity_itself(made):
     found = look(Claim("", "s", 1, "", "editor=memit, layers=frozen", LOSS), made)
     assert found.values == (1.0, 2.0, 3.0, 4.0, 5.0)
@@ -86,6 +92,6 @@ def test_every_claim_names_what_it_compares():
         of_sweep = axes[claim.sweep]
         assert claim.sign in (1, -1)
         assert not claim.axis or set(claim.labels) <= of_sweep[claim.axis]
-        for item in claim.where.split(", "):
+        for item in filter(None, (*claim.where.split(", "), *claim.beyond.split(", "))):
             axis, labels = item.split("=")
             assert set(labels.split("/")) <= of_sweep[axis]

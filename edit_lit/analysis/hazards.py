@@ -134,7 +134,7 @@ def _fit(died_R: Values, design: Values, groups: NDArray[np.int64] | None = None
     model = api.GLM(died_R, design, family=api.families.Binomial(link=api.families.links.CLogLog()))
     robust = {} if groups is None else {"cov_type": "cluster", "cov_kwds": {"groups": groups}}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore")
         try:
             found = model.fit(**robust)
         except (ValueError, FloatingPointError, np.linalg.LinAlgError):
@@ -145,6 +145,6 @@ def _fit(died_R: Values, design: Values, groups: NDArray[np.int64] | None = None
 def _statsmodels() -> ModuleType:
     with warnings.catch_warnings():
         # It uses what pandas will drop one day.
-        warnings.simplefilter("ignore")
+        warnings.filterwarnings("ignore")
         import statsmodels.api
     return statsmodels.api

@@ -102,6 +102,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_USUAL_NAMES = {"train": "fit", "tune": "fit", "finetune": "fit"}
+"""What other programs call a verb."""
+
+
 def _check_verb(words: Sequence[str]) -> None:
     """Refuse a command line that does not start with a verb, and find out what was meant."""
     listed = ", ".join(VERBS)
@@ -112,7 +116,9 @@ def _check_verb(words: Sequence[str]) -> None:
     verb = next((word for word in words if word in VERBS), None)
     if verb is not None:
         raise ConfigError(f"{words[0]} stands before the verb. Write {verb} first: {PROGRAM} {verb} {words[0]} …")
-    raise ConfigError(f"{words[0]!r} is no verb.{_meant(words[0], VERBS) or f' It is one of {listed}.'}")
+    usual = _USUAL_NAMES.get(words[0])
+    meant = f" Did you mean {usual}?" if usual is not None else _meant(words[0], VERBS)
+    raise ConfigError(f"{words[0]!r} is no verb.{meant} It is one of {listed}.")
 
 
 def _meant(given: str, known: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def greedy_continuations(
     batches = length_batches([len(row) + max_new_tokens for row in ids], batch_tokens)
     mine: dict[int, Continuation] = {}
     with evaluating(language_model.model):
-        for batch in distributed.shard(batches):
+        for batch in distributed.shard(_of_equal_length(language_model, batches, ids)):
             mine |= zip(batch, _write(language_model, [ids[index] for index in batch], max_new_tokens), strict=True)
     written = {index: found for share in distributed.from_all_processes(mine) for index, found in share.items()}
     return [written[index] for index in range(len(prompts))]
@@ -119,7 +120,9 @@ def generated(language_model: LanguageModel, ids: Tensor, mask: Tensor, **option
     """
     tokenizer = language_model.tokenizer
     padding = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    with _own_settings_aside(language_model):
+    with _own_settings_aside(language_model), warnings.catch_warnings():
+        # Of a learned prompt; rows without padding need none.
+        warnings.filterwarnings("ignore", "Position ids are not supported for parameter efficient tuning")
         output = language_model.model.generate(  # type: ignore[operator] # an adapter's wrapper hides what it is
             input_ids=ids,
             attention_mask=mask,
@@ -141,6 +144,26 @@ def _own_settings_aside(language_model: LanguageModel) -> Iterator[None]:
         yield
     finally:
         inner.generation_config = own
+
+
+def _of_equal_length(
+    language_model: LanguageModel, batches: Sequence[list[int]], ids: Sequence[Sequence[int]]
+) -> list[list[int]]:
+    """The batches; where a prompt is learned, each without padding, since peft then counts positions from its start."""
+    if not _learns_prompt(language_model):
+        return [*batches]
+    whole: list[list[int]] = []
+    for batch in batches:
+        by_length: dict[int, list[int]] = {}
+        for index in batch:
+            by_length.setdefault(len(ids[index]), []).append(index)
+        whole += by_length.values()
+    return whole
+
+
+def _learns_prompt(language_model: LanguageModel) -> bool:
+    model = language_model.model
+    return isinstance(model, PeftModel) and model.active_peft_config.is_prompt_learning
 
 
 def _write(language_model: LanguageModel, ids: list[list[int]], max_new_tokens: int) -> list[Continuation]:

@@ -152,10 +152,10 @@ def test_a_damaged_or_unwritable_record_costs_no_run(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="no record of a run .* It is begun anew"):
         assert fit(tmp_path, retention=False).last.state is State.FINISHED
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("edit_lit.reports.run_record.write_atomically", full)
+    monkeypatch.setattr("edit_lit.reports.run_record.write_json", full)
     with pytest.warns(UserWarning, match=r"run.json could not be written \(No space left on device\)"):
         fit(tmp_path / "full", retention=False)
     assert not Path(tmp_path / "full" / FILE).exists()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from transformers import GenerationConfig
 
 from edit_lit.activations import Contexts
@@ -53,6 +53,20 @@ def test_greedy_means_argmax_whatever_the_checkpoint_says(settings):
     expected = [greedy_by_hand(language_model, prompt, 6) for prompt in PROMPTS]
     assert continuations(language_model, PROMPTS, 6) == expected
     assert language_model.model.generation_config is own
+
+
+def test_behind_a_learned_prompt_rows_of_other_lengths_change_nothing():
+    language_model = tiny.llama(tiny.byte_tokenizer())
+    torch.manual_seed(0)
+    wrapped = get_peft_model(language_model.model, PromptTuningConfig(num_virtual_tokens=3, task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for parameter in wrapped.prompt_encoder.parameters():
+            parameter.normal_()
+    language_model.model = wrapped.eval()
+    prompts = [*PROMPTS, PROMPTS[0]]
+    expected = [greedy_by_hand(language_model, prompt, 6) for prompt in prompts]
+    assert len(set(expected)) > 1
+    assert continuations(language_model, prompts, 6) == expected
 
 
 def test_an_adapter_around_the_model_changes_nothing_of_that():

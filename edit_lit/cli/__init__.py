@@ -116,9 +116,10 @@ def _check_verb(words: Sequence[str]) -> None:
     verb = next((word for word in words if word in VERBS), None)
     if verb is not None:
         raise ConfigError(f"{words[0]} stands before the verb. Write {verb} first: {PROGRAM} {verb} {words[0]} …")
-    usual = _USUAL_NAMES.get(words[0])
-    meant = f" Did you mean {usual}?" if usual is not None else _meant(words[0], VERBS)
-    raise ConfigError(f"{words[0]!r} is no verb.{meant} It is one of {listed}.")
+    if words[0] in _USUAL_NAMES:
+        usual = _USUAL_NAMES[words[0]]
+        raise ConfigError(f"{words[0]!r} is no verb. Did you mean {usual}? It is one of {listed}.")
+    raise ConfigError(f"{words[0]!r} is no verb.{_meant(words[0], VERBS) or f' It is one of {listed}.'}")
 
 
 def _meant(given: str, known: Sequence[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 
@@ -99,7 +100,7 @@ def cause_sentence(run: Run, lost: int) -> str:
     except ConfigError:
         return ""
     if found is None or (found.step, len(found.edits) + found.left_out) != (run.last_step, lost):
-        return f"Why they were lost can be found out: python -m edit_lit explain {run.folder}"
+        return f"Why they were lost can be found out: python -m edit_lit explain {shlex.quote(str(run.folder))}"
     return f"The {len(found.edits)} lost edits by their cause: {_counts(found)}."
 
 

@@ -15,9 +15,10 @@ from typing import Literal
 import numpy as np
 from jsonargparse import CLI
 
-from edit_lit.analysis.bootstrap import Estimate, estimate
+from edit_lit.analysis.bootstrap import LEAST_RUNS, Estimate, estimate
 from edit_lit.analysis.collect import collect
 from edit_lit.analysis.cycles import with_cycles
+from edit_lit.analysis.differences import LEVEL
 from edit_lit.analysis.quantities import GAP, LOSS, RETENTION, Quantity
 from edit_lit.analysis.samples import paired
 from edit_lit.analysis.study import Study
@@ -167,11 +168,13 @@ def _row(claim: Claim, study: Study) -> Iterator[tuple[str, ...]]:
 
 
 def verdict(claim: Claim, found: Estimate) -> str:
-    """Whether a claim holds in a sweep, by the interval over runs."""
+    """Whether a claim holds in a sweep: by the interval over runs and, where more than five can tell, by the test."""
     if not found.has_interval:
         return "too few runs"
     if not found.leaves_out_zero:
         return "not decided"
+    if found.runs > LEAST_RUNS and sign_flip_p(found.values) > LEVEL:
+        return "interval only"
     return "holds" if np.sign(found.mean) == claim.sign else "the opposite"
 
 

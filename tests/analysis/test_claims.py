@@ -10,6 +10,7 @@ import pytest
 from papers.claims import CLAIMS, Claim, look, verdict
 from studies import LOSS, RETENTION, SEEDS, sample, study
 
+from edit_lit.analysis.bootstrap import Estimate
 from edit_lit.sweeps.sweep_file import SweepFile
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -77,6 +78,14 @@ def test_the_sign_says_what_holds(made):
     claim = Claim("", "s", 1, "", "")
     assert verdict(claim, found) == "holds"
     assert verdict(replace(claim, sign=-1), found) == "the opposite"
+
+
+def test_more_than_five_pairs_need_the_test_as_well():
+    few, many = Estimate((0.1,) * 5, 5, 0.05, 0.15), Estimate((1.0, 1.0, 1.0, *[0.0] * 22), 25, 0.01, 0.3)
+    claim = Claim("", "s", 1, "", "")
+    assert verdict(claim, few) == "holds"
+    assert verdict(claim, many) == "interval only"
+    assert verdict(claim, replace(many, values=(1.0,) * 25)) == "holds"
 
 
 def test_every_claim_names_what_it_compares():

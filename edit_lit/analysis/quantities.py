@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from edit_lit.attribution.groups import GROUPS
+from edit_lit.attribution.verdict import Verdict
 from edit_lit.measures.fates import FATES, Fate
 from edit_lit.measures.outcomes import Kind
 from edit_lit.measures.scores import SCORE_NAMES
@@ -60,6 +62,15 @@ STOPPED = Quantity("came_to_its_score", "came to the score to stop at")
 
 FIRST_LOST = {fate: Quantity(f"first_lost_{fate}", f"first lost: {fate}") for fate in FATES if fate is not Fate.ALIVE}
 """How much was lost in each way up to the horizon, by the first loss; what is left was never lost."""
+
+LOST = Quantity("lost_edits", "lost edits a run", is_share=False, decimals=1)
+NATS_LOST = {
+    group: Quantity(f"nats_lost_{group}", f"nats lost: {group}", is_share=False, decimals=2) for group in GROUPS
+}
+"""What each group of parameters cost a lost edit, by Shapley values of its margin."""
+
+CAUSE = {verdict: Quantity(f"cause_{verdict}".replace(" ", "_"), f"cause: {verdict}") for verdict in Verdict}
+PUT_BACK = {group: Quantity(f"put_back_{group}", f"saved by putting back: {group}") for group in GROUPS}
 
 AFTER_EDIT = {kind: Quantity(f"{name}_after_edit", f"{name} after the edit") for kind, name in SCORE_NAMES.items()}
 AT_END = {kind: Quantity(f"{name}_at_end", f"{name} at the end") for kind, name in SCORE_NAMES.items()}

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from edit_lit.analysis.arms_figure import arms_figures
 from edit_lit.analysis.band_figure import band_figure
+from edit_lit.analysis.causes import TITLE, causes_figures, causes_tables
 from edit_lit.analysis.collect import collect
 from edit_lit.analysis.cycles import with_cycles
 from edit_lit.analysis.differences import differences
@@ -100,6 +101,7 @@ def report_sweep(folder: Path, options: SweepOptions | None = None, output: Path
     figures = [
         *write_figures(report, "arms", (("arms", figure) for figure in arms_figures(study))),
         *write_figures(report, "curves", _curves(study, options, notes)),
+        *write_figures(report, "causes", ((TITLE, figure) for figure in causes_figures(study))),
     ]
     for table in tables:
         write_table(report, table)
@@ -134,6 +136,7 @@ def _tables(study: Study, options: SweepOptions) -> list[Table]:
         effects_table(found),
         arms_table(study, "scores", "Scores after the edit and at the end", SCORES),
         with_half_lives(study, arms_table(study, "more", "Other readings of survival", MORE)),
+        *causes_tables(study),
         first_study_table(study),
         second_study_table(study),
         groups_table(study),

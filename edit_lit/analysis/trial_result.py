@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 
+from edit_lit.analysis.cause_samples import cause_samples
 from edit_lit.analysis.covariates import fact_covariates
 from edit_lit.analysis.fact_curves import FactCurve, fact_curve, success_by_fact
 from edit_lit.analysis.paper_scores import PAPER_RULES, PaperScores, first_token_retention, paper_scores
@@ -27,6 +28,7 @@ from edit_lit.analysis.quantities import (
 )
 from edit_lit.analysis.samples import Sample, Values
 from edit_lit.analysis.sweep import Trial
+from edit_lit.attribution.file import read_attribution
 from edit_lit.measures.outcome_files import FOLDER, FactNames, distinct, read_names
 from edit_lit.measures.outcomes import Kind, Pool
 from edit_lit.measures.scores import Rule
@@ -140,7 +142,7 @@ def read_run(trial: Trial) -> tuple[TrialResult, Run | None, Mapping[Pool, FactN
             return _without_run(trial, state, record), None, {}
         run = Run.read(folder)
         names = read_names(folder / FOLDER, run.probes)
-        _ = run.answers  # So that a damaged one is found here.
+        _ = run.answers, read_attribution(folder)  # So that damaged ones are found here.
     except ConfigError as error:
         ended = record is not None and record.last.state in (State.DIVERGED, State.FAILED, State.INTERRUPTED)
         state = str(record.last.state) if ended and record is not None else UNREADABLE
@@ -169,7 +171,7 @@ def digest(read: TrialResult, run: Run, names: Mapping[Pool, FactNames], rule: R
     return replace(
         read,
         curves=curves,
-        samples=_samples(run, curves, facts, rule),
+        samples={**_samples(run, curves, facts, rule), **cause_samples(run, rule)},
         papers={each: paper_scores(run, each) for each in PAPER_RULES},
         first_token={pool: first_token_retention(run, pool) for pool in pools},
         covariates=_covariates(run, curves.get(Pool.EDITED), rule),

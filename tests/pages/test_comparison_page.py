@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
+from made_causes import attribution
 from run_samples import ended, outcomes, write
-from test_run_page import attribution
 
 from edit_lit.attribution.file import write_attribution
 from edit_lit.pages.comparison_page import causes_table, write_comparison_page

@@ -10,12 +10,10 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from lost_edits import attribution
 from run_samples import ended, outcomes, write
 
 from edit_lit.attribution.file import write_attribution
-from edit_lit.attribution.groups import GROUPS
-from edit_lit.attribution.result import ActivationPart, Attribution, GroupPart, LostEdit
-from edit_lit.attribution.verdict import Verdict
 from edit_lit.drift.rows import FOLDER as DRIFT
 from edit_lit.drift.rows import DriftRow, write_rows
 from edit_lit.measures.scores import Rule
@@ -114,23 +112,6 @@ def test_names_are_text_and_no_markup():
     assert content.count("<script>") == 1, "the page's own"
     assert "onload=&#34;" in content
     assert html.paragraph("a\x1b[2J") == '<p class="">a\\x1b[2J</p>\n'
-
-
-def lost_edit(subject: str, verdict: Verdict) -> LostEdit:
-    """A lost edit with made-up numbers."""
-    part = GroupPart(-1.0, 0.5, 1.0, True, -1.0, False)
-    view = ActivationPart(0.1, 0.2, 0.3, False, False, False, True, verdict, 0.1)
-    groups = dict.fromkeys(GROUPS, part)
-    return LostEdit(
-        f"fact {subject}", "1", subject, f"{subject} lies in the", "west", "east", "reverted", 2.0, -2.0, 0.1, 2.1,
-        groups, [GROUPS[0]], "margin", verdict, 0.2, view, [],
-    )  # fmt: skip
-
-
-def attribution(step: int) -> Attribution:
-    """Two lost edits of five."""
-    edits = [lost_edit("city 2", Verdict.OVERWRITTEN), lost_edit("city 3", Verdict.MIXED)]
-    return Attribution(step, Rule.EXACT, 4, 1, GROUPS, 16, 0.5, edits)
 
 
 def browser() -> str:

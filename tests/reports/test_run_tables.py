@@ -163,7 +163,9 @@ def test_retention_and_its_interval_are_those_of_the_recorded_answers(made, pool
     share, facts = len(kept) / len(began), len(began)
     assert (float(record["value"]), int(record["facts"]), record["step"]) == (share, facts, "30")
     # Wilson's bounds are those shares from which the seen one is 1.96 standard errors away.
-    for bound in (float(record["low"]), float(record["high"])):
+    low, high = float(record["low"]), float(record["high"])
+    assert low < share < high
+    for bound in (low, high):
         error = math.sqrt(bound * (1 - bound) / facts)
         assert abs(share - bound) == pytest.approx(1.959964 * error, rel=1e-9)
     at_baseline = one(records, quantity="right_at_baseline", pool=pool, rule=rule)

@@ -8,9 +8,9 @@ import numpy as np
 
 from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Labels
-from edit_lit.analysis.tables import Table
 from edit_lit.measures.scores import half_life
 from edit_lit.measures.survival import Loss, alive
+from edit_lit.reports.table_files import Table
 
 HEADING = "half-life"
 

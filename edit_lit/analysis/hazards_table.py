@@ -10,9 +10,9 @@ from edit_lit.analysis.differences import LEVEL
 from edit_lit.analysis.hazards import HazardModel, fit, flaw, installed
 from edit_lit.analysis.person_probes import PersonProbes, person_probes
 from edit_lit.analysis.study import Study
-from edit_lit.analysis.tables import Table
 from edit_lit.measures.permutation import sign_flip_p
 from edit_lit.reports.table import Row
+from edit_lit.reports.table_files import Table
 
 NAME, TITLE = "hazards", "Which edits are lost first?"
 HEADER: Row = ("covariate", "one standard deviation", "hazard ratio [95 %]", "p")

@@ -9,12 +9,12 @@ from edit_lit.analysis.bootstrap import LEAST_RUNS
 from edit_lit.analysis.paper_scores import BEFORE, CLASSES, EDITED, PAPER_RULES, TUNED
 from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Labels
-from edit_lit.analysis.tables import Table
 from edit_lit.analysis.trial_result import TrialResult
 from edit_lit.measures.mean_interval import mean_interval
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.table import Row
+from edit_lit.reports.table_files import Table
 
 _SCORES = {"ES": "efficacy", "PS": "generalization", "NS": "specificity"}
 _OWN_NOTE = (

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import csv
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from edit_lit.analysis.latex import latex_table
-from edit_lit.analysis.tables import Table
 from edit_lit.pages import html
 from edit_lit.reports.escaping import markdown_text
 from edit_lit.reports.figure_files import write_figure
 from edit_lit.reports.report import notes_markdown
 from edit_lit.reports.table import markdown_table
-from edit_lit.utilities.escaping import visible
+from edit_lit.reports.table_files import Table, write_csv_and_latex
 from edit_lit.utilities.files import write_atomically
 
 
 def write_table(folder: Path, table: Table) -> None:
     """Write a table as ``<name>.md``, ``<name>.csv`` and ``<name>.tex``."""
     _write(folder / f"{table.name}.md", f"# {markdown_text(table.title)}\n\n{_table_markdown(table)}")
-    _write(folder / f"{table.name}.tex", latex_table(table.header, table.rows, table.title))
-    records = table.records or [dict(zip(table.header, row, strict=True)) for row in table.rows]
-    write_records(folder / f"{table.name}.csv", records)
+    write_csv_and_latex(folder, table)
 
 
 def write_figures(folder: Path, name: str, figures: Iterable[tuple[str, Figure]]) -> Iterator[tuple[str, str]]:
@@ -50,25 +44,6 @@ def write_page(
     ]
     drawn = (html.image((folder / f"{file}.svg").read_bytes(), title) for title, file in figures)
     _write(folder / "sweep.html", html.page(name, html.bullets(notes), first, html.section("Figures", *drawn), *others))
-
-
-def write_records(path: Path, records: Sequence[dict[str, object]]) -> None:
-    """Write records as CSV: a column for each name in any of them, and nothing where a number is not known."""
-    columns = list(dict.fromkeys(name for record in records for name in record))
-
-    def write(temporary: Path) -> None:
-        with temporary.open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow([visible(name) for name in columns])
-            rows.writerows([_cell(record.get(name)) for name in columns] for record in records)
-
-    write_atomically(path, write)
-
-
-def _cell(value: object) -> object:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    return visible(value) if isinstance(value, str) else value
 
 
 def _table_markdown(table: Table) -> str:

@@ -24,9 +24,10 @@ from edit_lit.analysis.quantities import COMPARED, MORE, SCORES, SURVIVAL
 from edit_lit.analysis.report_files import write_figures, write_page, write_table
 from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Labels, Sweep
-from edit_lit.analysis.tables import Table, arms_table, differences_table, effects_table, left_out_table
+from edit_lit.analysis.tables import arms_table, differences_table, effects_table, left_out_table
 from edit_lit.analysis.trials_file import write_trials
 from edit_lit.measures.scores import Rule
+from edit_lit.reports.table_files import Table
 
 MOST_FIGURES = 24
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from edit_lit.analysis.bootstrap import Estimate
 from edit_lit.analysis.differences import Difference
@@ -12,27 +11,7 @@ from edit_lit.analysis.matching import Match
 from edit_lit.analysis.quantities import Quantity
 from edit_lit.analysis.study import Study
 from edit_lit.reports.table import Row
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a report.
-
-    Args:
-        name: The name of its files.
-        title: What stands above it.
-        header: Names of the columns.
-        rows: The cells as texts.
-        records: The same numbers, one record for each, for the CSV file; if empty, that has the cells.
-        notes: What a reader must know of it.
-    """
-
-    name: str
-    title: str
-    header: Row
-    rows: Sequence[Row]
-    records: Sequence[dict[str, object]] = ()
-    notes: Sequence[str] = ()
+from edit_lit.reports.table_files import Table
 
 
 def estimate_text(estimate: Estimate, show: Callable[[float], str]) -> str:

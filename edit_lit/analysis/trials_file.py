@@ -6,9 +6,9 @@ import math
 from collections.abc import Sequence
 
 from edit_lit.analysis.quantities import MORE, SCORES, SURVIVAL
-from edit_lit.analysis.report_files import write_records
 from edit_lit.analysis.sweep import Sweep
 from edit_lit.analysis.trial_result import TrialResult
+from edit_lit.reports.table_files import write_records
 
 TRIALS = "trials.csv"
 

@@ -12,22 +12,10 @@ from edit_lit.pages.run_page import write_run_page
 from edit_lit.recoverability import Battery, Side, lost_edits, trained_control
 from edit_lit.recoverability.file import write_recoverability
 from edit_lit.recoverability.relearning import Relearning
-from edit_lit.recoverability.table import (
-    EDIT_HEADER,
-    EVIDENCE_HEADER,
-    VERDICT_HEADER,
-    edit_rows,
-    evidence_rows,
-    markdown,
-    notes,
-    verdict_rows,
-)
+from edit_lit.recoverability.table import notes, tables, write_tables
 from edit_lit.reports.terminal import print_table
-from edit_lit.utilities.files import write_atomically
 
 log = logging.getLogger(__name__)
-
-TABLE = Path("report", "recoverability.md")
 
 
 def recover(run: str, rule: str, control: str | None, top: int, steps: int) -> None:
@@ -50,12 +38,10 @@ def recover(run: str, rule: str, control: str | None, top: int, steps: int) -> N
         return
     battery = Battery(Rule(rule), top, Relearning(steps, optimizer=finished.fine_tuner.optimizer))
     result = battery.run(finished.states, finished.requests, edits, finished.step, _control(finished, control))
-    write_atomically(folder / TABLE, lambda path: path.write_text(markdown(result), encoding="utf-8"))
-    written = write_recoverability(folder, result)
-    log.info("written: %s, %s and %s", written, folder / TABLE, write_run_page(finished.run, Rule(rule)))
-    print_table("Are the lost edits gone or hidden?", VERDICT_HEADER, verdict_rows(result), notes(result))
-    print_table("What each test found", EVIDENCE_HEADER, evidence_rows(result))
-    print_table("Each lost edit: fine-tuned model / control, * beyond it", EDIT_HEADER, edit_rows(result))
+    written = write_recoverability(folder, result), write_tables(folder, result)
+    log.info("written: %s, %s and %s", *written, write_run_page(finished.run, Rule(rule)))
+    for place, table in enumerate(tables(result)):
+        print_table(table.title, table.header, table.rows, () if place else notes(result))
 
 
 def _control(finished: FinishedRun, folder: str | None) -> Side | None:

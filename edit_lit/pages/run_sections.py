@@ -82,7 +82,7 @@ def causes_section(run: Run) -> Markup:
         image(vector(causes_figure(found)), "What each group of parameters cost each lost edit.")
         if found.edits
         else Markup(""),
-        *(table(header, rows, title, sortable=True) for title, header, rows in causes_tables(found)),
+        *(table(one.header, one.rows, one.title, sortable=True) for one in causes_tables(found)),
     )
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from pathlib import Path
 
 from edit_lit.recoverability.result import Evidence, Finding, Recoverability, Verdict
 from edit_lit.reports.table import Row, markdown_table
+from edit_lit.reports.table_files import Table, write_csv_and_latex
+from edit_lit.utilities.files import write_atomically
 
 VERDICT_HEADER: Row = ("edits", "number", "model and control exchanged", "which means")
 EVIDENCE_HEADER: Row = ("test", "lost edits found", "in the control", "beyond the control", "exchanged")
 EDIT_HEADER: Row = ("question", "the edit said", "verdict", *map(str, Evidence))
+
+TITLE = "Are the lost edits gone or hidden?"
+_SIGNS = ("found", "control_found", "beyond", "control_beyond")
 
 _MEANING = {
     Verdict.ALIVE: "still right",
@@ -39,13 +44,27 @@ def verdict_rows(result: Recoverability) -> list[Row]:
 def evidence_rows(result: Recoverability) -> list[Row]:
     """Rows in the columns of ``EVIDENCE_HEADER``, of the tests that were possible."""
     rows: list[Row] = []
-    for test in Evidence:
-        findings = result.findings(test)
-        if findings:
-            signs = ("found", "control_found", "beyond", "control_beyond")
-            counts = [f"{sum(getattr(finding, sign) for finding in findings)} of {len(findings)}" for sign in signs]
-            rows.append((_LABELS[test].format(k=result.most_rank), *counts))
+    for test, (of, counts) in _counts(result).items():
+        rows.append((_LABELS[test].format(k=result.most_rank), *(f"{count} of {of}" for count in counts)))
     return rows
+
+
+def evidence_records(result: Recoverability) -> list[dict[str, object]]:
+    """What ``evidence_rows`` shows, as numbers."""
+    return [
+        {"test": test, **dict(zip(_SIGNS, counts, strict=True)), "edits": of}
+        for test, (of, counts) in _counts(result).items()
+    ]
+
+
+def _counts(result: Recoverability) -> dict[Evidence, tuple[int, list[int]]]:
+    """Of how many lost edits a test was possible, and how many show each of ``_SIGNS``; no test that was not."""
+    tests = {test: result.findings(test) for test in Evidence}
+    return {
+        test: (len(findings), [sum(getattr(finding, sign) for finding in findings) for sign in _SIGNS])
+        for test, findings in tests.items()
+        if findings
+    }
 
 
 def edit_rows(result: Recoverability) -> list[Row]:
@@ -53,6 +72,24 @@ def edit_rows(result: Recoverability) -> list[Row]:
     return [
         (edit.question, edit.target, str(edit.verdict), *(_cell(edit.finding(test)) for test in Evidence))
         for edit in result.edits
+    ]
+
+
+def edit_records(result: Recoverability) -> list[dict[str, object]]:
+    """What each test found of each lost edit, a record each; what never happened is infinite."""
+    return [
+        {
+            "id": edit.id,
+            "question": edit.question,
+            "target": edit.target,
+            "verdict": edit.verdict,
+            "test": finding.evidence,
+            "value": finding.value,
+            "control": finding.control,
+            "beyond": finding.beyond,
+        }
+        for edit in result.edits
+        for finding in edit.findings
     ]
 
 
@@ -66,15 +103,37 @@ def notes(result: Recoverability) -> list[str]:
     return [*lines, *([f"Not possible in this run: {', '.join(missing)}."] if missing else [])]
 
 
+def tables(result: Recoverability) -> list[Table]:
+    """All tables."""
+    found, edits = "What each test found", "Each lost edit: fine-tuned model / control, * beyond it"
+    return [
+        Table("recoverability_verdicts", TITLE, VERDICT_HEADER, verdict_rows(result)),
+        Table("recoverability_tests", found, EVIDENCE_HEADER, evidence_rows(result), evidence_records(result)),
+        Table("recoverability_edits", edits, EDIT_HEADER, edit_rows(result), edit_records(result)),
+    ]
+
+
 def markdown(result: Recoverability) -> str:
     """All tables, with a headline."""
-    tables: Sequence[tuple[Row, list[Row]]] = [
-        (VERDICT_HEADER, verdict_rows(result)),
-        (EVIDENCE_HEADER, evidence_rows(result)),
-        (EDIT_HEADER, edit_rows(result)),
-    ]
-    parts = ["# Are the lost edits gone or hidden?", *notes(result)]
-    return "\n\n".join([*parts, *(markdown_table(header, rows) for header, rows in tables)]) + "\n"
+    parts = [f"# {TITLE}", *notes(result)]
+    return "\n\n".join([*parts, *(markdown_table(table.header, table.rows) for table in tables(result))]) + "\n"
+
+
+def write_tables(folder: Path, result: Recoverability) -> Path:
+    """Write ``report/recoverability.md`` into a run's folder, and beside it each table as CSV and LaTeX.
+
+    Args:
+        folder: The run's folder.
+        result: What was found.
+
+    Returns:
+        The Markdown file.
+    """
+    path = folder / "report" / "recoverability.md"
+    write_atomically(path, lambda temporary: temporary.write_text(markdown(result), encoding="utf-8"))
+    for table in tables(result):
+        write_csv_and_latex(path.parent, table)
+    return path
 
 
 def _cell(finding: Finding | None) -> str:

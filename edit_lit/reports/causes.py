@@ -12,6 +12,7 @@ from edit_lit.attribution.result import Attribution, LostEdit
 from edit_lit.attribution.verdict import Verdict
 from edit_lit.reports.escaping import markdown_text
 from edit_lit.reports.table import Row, markdown_table
+from edit_lit.reports.table_files import Table, replace_tables
 from edit_lit.utilities.files import write_atomically
 
 CAUSES_HEADER: Row = (
@@ -28,6 +29,9 @@ MEANS_HEADER: Row = ("group of parameters", "nats lost, mean", "put back alone, 
 PATCHES_HEADER: Row = ("old activations in the fine-tuned model", "saves")
 LAYERS_HEADER: Row = ("group", "layer", "nats lost, mean", "± standard error")
 
+_GROUPS, _PATCHES, _EDITS, _LAYERS = "causes_groups", "causes_activations", "causes_edits", "causes_layers"
+"""Names of the tables' files."""
+
 
 def causes_rows(attribution: Attribution) -> list[Row]:
     """A row for each lost edit, in the columns of ``CAUSES_HEADER``, the largest loss first.
@@ -35,8 +39,30 @@ def causes_rows(attribution: Attribution) -> list[Row]:
     A group's number is what it cost the edit, in nats per token; it is below 0 where it gave something back. Behind
     them stands the smallest set of groups whose return saves the edit, and the cause with its confidence.
     """
-    edits = sorted(attribution.edits, key=lambda edit: -sum(edit.losses().values()))
-    return [_causes_row(edit) for edit in edits]
+    return [_causes_row(edit) for edit in _largest_first(attribution)]
+
+
+def causes_records(attribution: Attribution) -> list[dict[str, object]]:
+    """What ``causes_rows`` shows, unrounded."""
+    return [
+        {
+            "question": edit.question,
+            "target_new": edit.target_new,
+            "became": edit.became,
+            "judged_by": edit.judged_by,
+            "nats": sum(edit.losses().values()),
+            **{str(group): loss for group, loss in edit.losses().items()},
+            "smallest": " + ".join(edit.smallest),
+            "verdict": edit.verdict,
+            "confidence": edit.confidence,
+            "verdict_by_activations": edit.activations.verdict,
+        }
+        for edit in _largest_first(attribution)
+    ]
+
+
+def _largest_first(attribution: Attribution) -> list[LostEdit]:
+    return sorted(attribution.edits, key=lambda edit: -sum(edit.losses().values()))
 
 
 def _causes_row(edit: LostEdit) -> Row:
@@ -59,15 +85,31 @@ def means_rows(attribution: Attribution) -> list[Row]:
 
     Nats are those of the margin, over the lost edits that have an old object; of the NLL if none has one.
     """
-    edits, of = attribution.edits, len(attribution.edits)
+    of = len(attribution.edits)
     means = mean_losses(attribution)
     rows: list[Row] = []
     for group in GROUPS:
-        parts = [edit.groups[group] for edit in edits]
-        saves, loses = sum(part.put_back_saves for part in parts), sum(part.swap_loses for part in parts)
+        saves, loses = _turned(attribution, group)
         name = group if group in attribution.trained else f"{group} (nothing trained)"
         rows.append((name, f"{means[group]:.2f}", f"{saves} of {of}", f"{loses} of {of}"))
     return [*rows, ("all", f"{sum(means.values()):.2f}", f"{of} of {of}", f"{of} of {of}")]
+
+
+def means_records(attribution: Attribution) -> list[dict[str, object]]:
+    """What ``means_rows`` shows of each group, unrounded."""
+    means, of = mean_losses(attribution), len(attribution.edits)
+    records = []
+    for group in GROUPS:
+        saves, loses = _turned(attribution, group)
+        own: dict[str, object] = {"group": group, "trained": group in attribution.trained, "nats": means[group]}
+        records.append({**own, "put_back_saves": saves, "swap_loses": loses, "edits": of})
+    return records
+
+
+def _turned(attribution: Attribution, group: Group) -> tuple[int, int]:
+    """How many lost edits a group saves if it alone is put back, and loses if it alone is swapped in."""
+    parts = [edit.groups[group] for edit in attribution.edits]
+    return sum(part.put_back_saves for part in parts), sum(part.swap_loses for part in parts)
 
 
 def mean_losses(attribution: Attribution) -> dict[Group, float]:
@@ -80,14 +122,23 @@ def mean_losses(attribution: Attribution) -> dict[Group, float]:
 
 def patches_rows(attribution: Attribution) -> list[Row]:
     """How many lost edits old activations bring back, in the columns of ``PATCHES_HEADER``."""
-    parts, of = [edit.activations for edit in attribution.edits], len(attribution.edits)
-    counts = {
+    return [(name, f"{count} of {len(attribution.edits)}") for name, count in _saved(attribution).items()]
+
+
+def patches_records(attribution: Attribution) -> list[dict[str, object]]:
+    """What ``patches_rows`` shows, as numbers."""
+    of = len(attribution.edits)
+    return [{"old_activations": name, "saves": count, "edits": of} for name, count in _saved(attribution).items()]
+
+
+def _saved(attribution: Attribution) -> dict[str, int]:
+    parts = [edit.activations for edit in attribution.edits]
+    return {
         "keys at the lookup token": sum(part.key_saves for part in parts),
         "outputs of the written matrices there": sum(part.value_saves for part in parts),
         "hidden state behind the last edited layer there": sum(part.hidden_saves for part in parts),
         "hidden states behind that layer at all tokens": sum(part.everywhere_saves for part in parts),
     }
-    return [(name, f"{count} of {of}") for name, count in counts.items()]
 
 
 def layers_rows(attribution: Attribution) -> list[Row]:
@@ -99,6 +150,14 @@ def layers_rows(attribution: Attribution) -> list[Row]:
             f"{-share.margin:.2f}",
             "" if math.isnan(share.error) else f"{share.error:.2f}",
         )
+        for share in attribution.layer_shares
+    ]
+
+
+def layers_records(attribution: Attribution) -> list[dict[str, object]]:
+    """What ``layers_rows`` shows, unrounded."""
+    return [
+        {"group": share.group, "layer": share.layer, "nats": -share.margin, "standard_error": share.error}
         for share in attribution.layer_shares
     ]
 
@@ -126,7 +185,7 @@ def causes_notes(attribution: Attribution) -> list[str]:
 
 
 def write_causes(folder: Path, attribution: Attribution) -> Path:
-    """Write ``report/causes.md`` into a run's folder.
+    """Write ``report/causes.md`` into a run's folder, and beside it each of its tables as CSV and LaTeX.
 
     Args:
         folder: The run's folder.
@@ -137,26 +196,29 @@ def write_causes(folder: Path, attribution: Attribution) -> Path:
     """
     path = folder / "report" / "causes.md"
     write_atomically(path, lambda temporary: temporary.write_text(causes_markdown(attribution), encoding="utf-8"))
+    replace_tables(path.parent, (_GROUPS, _PATCHES, _EDITS, _LAYERS), causes_tables(attribution))
     return path
 
 
 def causes_markdown(attribution: Attribution) -> str:
     """Notes and tables of an attribution, as Markdown."""
     notes = "".join(f"- {markdown_text(line)}\n" for line in causes_notes(attribution))
-    return "\n".join([notes, *(markdown_table(header, rows) for _, header, rows in causes_tables(attribution))])
+    return "\n".join([notes, *(markdown_table(table.header, table.rows) for table in causes_tables(attribution))])
 
 
-def causes_tables(attribution: Attribution) -> list[tuple[str, Row, list[Row]]]:
-    """All tables of an attribution with their titles and headers; none without lost edits."""
+def causes_tables(attribution: Attribution) -> list[Table]:
+    """All tables of an attribution; none without lost edits."""
     if not attribution.edits:
         return []
+    costs, back = "Which parameters cost the lost edits what?", "What brings the lost edits back?"
     tables = [
-        ("Which parameters cost the lost edits what?", MEANS_HEADER, means_rows(attribution)),
-        ("What brings the lost edits back?", PATCHES_HEADER, patches_rows(attribution)),
-        ("Why was each edit lost?", CAUSES_HEADER, causes_rows(attribution)),
+        Table(_GROUPS, costs, MEANS_HEADER, means_rows(attribution), means_records(attribution)),
+        Table(_PATCHES, back, PATCHES_HEADER, patches_rows(attribution), patches_records(attribution)),
+        Table(_EDITS, "Why was each edit lost?", CAUSES_HEADER, causes_rows(attribution), causes_records(attribution)),
     ]
     if attribution.layer_shares:
-        tables.append(("Which layers?", LAYERS_HEADER, layers_rows(attribution)))
+        rows, records = layers_rows(attribution), layers_records(attribution)
+        tables.append(Table(_LAYERS, "Which layers?", LAYERS_HEADER, rows, records))
     return tables
 
 

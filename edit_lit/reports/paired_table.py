@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edit_lit.measures.fates import Fates
 from edit_lit.measures.outcome_files import distinct
@@ -27,6 +28,48 @@ PAIRED_HEADER: Row = (
     "p",
     "p (Holm)",
 )
+
+
+PAIRED_COLUMNS = (
+    *("run", "against", "step", "facts", "both", "this_alone", "other_alone", "neither"),
+    *("difference", "low", "high", "p", "p_holm"),
+)
+"""The columns of records; the difference is one of shares."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A run against another, on the facts that count in both.
+
+    Args:
+        run: The run's name.
+        against: The other one's.
+        step: The last step at which both were probed.
+        kept: How many facts each of them kept there, the run first.
+        adjusted: The p-value adjusted for the number of pairs.
+    """
+
+    run: str
+    against: str
+    step: int
+    kept: PairedFates
+    adjusted: float = math.nan
+
+    def cells(self) -> Row:
+        """A row in the columns of ``PAIRED_HEADER``."""
+        low, high = self.kept.interval()
+        text = f"{100 * self.kept.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points"
+        counts = map(str, (self.step, *self._counts()))
+        return (self.run, self.against, *counts, text, f"{self.kept.p:.4f}", f"{self.adjusted:.4f}")
+
+    def record(self) -> dict[str, object]:
+        """The pair's numbers, unrounded, in ``PAIRED_COLUMNS``."""
+        numbers = (self.kept.difference, *self.kept.interval(), self.kept.p, self.adjusted)
+        values = (self.run, self.against, self.step, *self._counts(), *numbers)
+        return dict(zip(PAIRED_COLUMNS, values, strict=True))
+
+    def _counts(self) -> tuple[int, ...]:
+        return (self.kept.facts, self.kept.both, self.kept.first, self.kept.second, self.kept.neither)
 
 
 @dataclass(frozen=True)
@@ -53,6 +96,12 @@ class _Facts:
 
 
 def paired_table(runs: Sequence[Run], rule: Rule = Rule.EXACT) -> tuple[list[Row], list[str]]:
+    """Each run against the first as rows in the columns of ``PAIRED_HEADER``, and notes; see :func:`pairs_of`."""
+    pairs, notes = pairs_of(runs, rule)
+    return [pair.cells() for pair in pairs], notes
+
+
+def pairs_of(runs: Sequence[Run], rule: Rule = Rule.EXACT) -> tuple[list[Pair], list[str]]:
     """Each run against the first, on the facts that count in both, at the last step at which both were probed.
 
     Args:
@@ -60,22 +109,21 @@ def paired_table(runs: Sequence[Run], rule: Rule = Rule.EXACT) -> tuple[list[Row
         rule: The success rule.
 
     Returns:
-        Rows in the columns of ``PAIRED_HEADER``, and what a reader must know of them.
+        The pairs, and what a reader must know of them.
     """
     reference, *others = [_Facts.of(run, name, rule) for run, name in zip(runs, short_names(runs), strict=True)]
-    rows: list[tuple[Row, PairedFates]] = []
-    notes = []
+    pairs, notes = [], []
     for other in others:
         flaw = _flaw(reference, other)
         if flaw:
             notes.append(f"{other.name} is not paired with {reference.name}: {flaw}")
             continue
-        cells, pair, note = _pair(reference, other)
-        rows.append((cells, pair))
+        pair, note = _pair(reference, other)
+        pairs.append(pair)
         notes += [note] if note else []
-    adjusted = holm([pair.p for _, pair in rows])
-    table = [(*cells, f"{pair.p:.4f}", f"{value:.4f}") for (cells, pair), value in zip(rows, adjusted, strict=True)]
-    return table, [*(_NOTES if table else ()), *notes]
+    adjusted = holm([pair.kept.p for pair in pairs])
+    pairs = [replace(pair, adjusted=value) for pair, value in zip(pairs, adjusted, strict=True)]
+    return pairs, [*(_NOTES if pairs else ()), *notes]
 
 
 _NOTES = (
@@ -95,17 +143,14 @@ def _flaw(first: _Facts, second: _Facts) -> str:
     return ""
 
 
-def _pair(reference: _Facts, other: _Facts) -> tuple[Row, PairedFates, str]:
+def _pair(reference: _Facts, other: _Facts) -> tuple[Pair, str]:
     assert reference.fates is not None
     assert other.fates is not None
     step = int(max(set(reference.fates.steps.tolist()) & set(other.fates.steps.tolist())))
     first, second = other.alive_at(step), reference.alive_at(step)
     shared = [fact for fact in first if fact in second]
-    pair = PairedFates.of([first[fact] for fact in shared], [second[fact] for fact in shared])
-    low, high = pair.interval()
-    text = f"{100 * pair.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points"
-    counts = (pair.facts, pair.both, pair.first, pair.second, pair.neither)
-    cells = (other.name, reference.name, str(step), *map(str, counts), text)
+    kept = PairedFates.of([first[fact] for fact in shared], [second[fact] for fact in shared])
     ends = {one.name: one.run.last_step for one in (other, reference) if one.run.last_step != step}
     late = "; ".join(f"{name} ends at step {end}" for name, end in ends.items())
-    return cells, pair, f"{other.name} and {reference.name} are compared at step {step}: {late}" if late else ""
+    note = f"{other.name} and {reference.name} are compared at step {step}: {late}" if late else ""
+    return Pair(other.name, reference.name, step, kept), note

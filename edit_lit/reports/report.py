@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from edit_lit.measures.fates import Fates
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
+from edit_lit.reports.causes_comparison import compared_causes
 from edit_lit.reports.escaping import markdown_text
 from edit_lit.reports.fact_texts import answers_now
 from edit_lit.reports.facts_table import FACTS_HEADER, facts_table
@@ -18,17 +19,11 @@ from edit_lit.reports.fates_table import STEPS_HEADER, SURVIVAL_HEADER, steps_ta
 from edit_lit.reports.figure import comparison_figure, decay_figure
 from edit_lit.reports.figure_files import write_figure
 from edit_lit.reports.lost_facts import LOST_HEADER, lost_facts
-from edit_lit.reports.notes import comparison_notes, run_notes
-from edit_lit.reports.paired_table import PAIRED_HEADER, paired_table
-from edit_lit.reports.run import Run, short_names
-from edit_lit.reports.table import (
-    COMPARISON_HEADER,
-    Row,
-    comparison_table,
-    markdown_table,
-    run_header,
-    run_table,
-)
+from edit_lit.reports.notes import run_notes
+from edit_lit.reports.run import Run
+from edit_lit.reports.run_tables import MOST_SHOWN, run_tables, same_facts, scores_compared
+from edit_lit.reports.table import Row, markdown_table, run_header, run_table
+from edit_lit.reports.table_files import replace_tables, write_csv_and_latex
 from edit_lit.utilities.files import write_atomically
 
 FATES, FACTS = "fates", "facts"
@@ -39,7 +34,7 @@ def report_run(run: Run, rule: Rule = Rule.EXACT) -> Path:
     """Write a run's figures and tables into ``report/`` in its folder.
 
     These are ``curve.png`` and ``table.md``, the lost facts, and of all facts ``fates`` and ``facts``, each as page and
-    as figure (PNG and SVG).
+    as figure (PNG and SVG). Each table is there as LaTeX too, and its numbers as CSV.
 
     Args:
         run: The run.
@@ -62,6 +57,8 @@ def report_run(run: Run, rule: Rule = Rule.EXACT) -> Path:
             write_figure(folder, name, drawn)
         _write(folder / f"{FATES}.md", fates_markdown(run, fates, rule))
         _write(folder / f"{FACTS}.md", facts_markdown(run, rule))
+    for table in run_tables(run, rule):
+        write_csv_and_latex(folder, table)
     return folder
 
 
@@ -85,7 +82,7 @@ def fates_markdown(run: Run, fates: Fates, rule: Rule) -> str:
     return "\n".join(filter(None, parts))
 
 
-def facts_markdown(run: Run, rule: Rule = Rule.EXACT, most: int = 1000) -> str:
+def facts_markdown(run: Run, rule: Rule = Rule.EXACT, most: int = MOST_SHOWN) -> str:
     """Every fact of a run, as Markdown.
 
     Args:
@@ -115,7 +112,7 @@ def run_markdown(run: Run, figure: str = "", rule: Rule = Rule.EXACT) -> str:
     return "\n".join(part if part.endswith("\n") else f"{part}\n" for part in parts if part)
 
 
-def lost_facts_markdown(run: Run, rule: Rule = Rule.EXACT, most: int = 1000) -> str:
+def lost_facts_markdown(run: Run, rule: Rule = Rule.EXACT, most: int = MOST_SHOWN) -> str:
     """The lost facts of a run, as Markdown.
 
     Args:
@@ -136,7 +133,7 @@ def lost_facts_markdown(run: Run, rule: Rule = Rule.EXACT, most: int = 1000) -> 
 def report_comparison(
     runs: Sequence[Run], folder: Path, rule: Rule = Rule.EXACT, left_out: Sequence[str] = ()
 ) -> tuple[list[Row], list[str]]:
-    """Write ``comparison.png`` and ``comparison.md`` into a folder.
+    """Write ``comparison.png`` and ``comparison.md`` into a folder, and each table as CSV and LaTeX.
 
     Args:
         runs: The runs.
@@ -149,17 +146,17 @@ def report_comparison(
     """
     figure = comparison_figure(runs, rule)
     write_atomically(folder / "comparison.png", lambda path: figure.savefig(path, dpi=150))
-    rows, notes = comparison_table(runs, rule), comparison_notes(runs, short_names(runs), left_out, rule)
-    parts = [markdown_table(COMPARISON_HEADER, rows), notes_markdown(notes)]
-    pairs, of_pairs = paired_table(runs, rule)
-    if pairs or of_pairs:
-        parts += [
-            "## The same facts\n",
-            markdown_table(PAIRED_HEADER, pairs) if pairs else "",
-            notes_markdown(of_pairs),
-        ]
+    scores = scores_compared(runs, rule, left_out)
+    others = (same_facts(runs, rule), compared_causes(runs))
+    parts = [markdown_table(scores.header, scores.rows), notes_markdown(scores.notes)]
+    for table in others:
+        if table.rows or table.notes:
+            shown = markdown_table(table.header, table.rows) if table.rows else ""
+            parts += [f"## {table.title}\n", shown, notes_markdown(table.notes)]
     _write(folder / "comparison.md", "\n".join(filter(None, parts)))
-    return rows, notes
+    names = [table.name for table in others]
+    replace_tables(folder, names, [scores, *(table for table in others if table.rows)])
+    return list(scores.rows), list(scores.notes)
 
 
 def notes_markdown(notes: Sequence[str]) -> str:

@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 
 from edit_lit.measures.outcomes import Outcomes, Pool
-from edit_lit.measures.scores import SCORE_NAMES, Rule, TransitionCounts, edit_scores, half_life, wilson_interval
+from edit_lit.measures.scores import SCORE_NAMES, Rule, TransitionCounts, wilson_interval
 from edit_lit.reports.escaping import markdown_text
 from edit_lit.reports.notes import last_column, name_mark
 from edit_lit.reports.run import Run, short_names
+from edit_lit.reports.score_records import half_life_of, score_at, shown_rules, stages_of
 
 Row = tuple[str, ...]
 
@@ -29,11 +30,8 @@ def run_table(run: Run, rule: Rule = Rule.EXACT) -> list[Row]:
         rule: The success rule of half-life and of what became of lost facts.
     """
     rows: list[Row] = []
-    rules = tuple(dict.fromkeys((Rule.PROB, Rule.EXACT, rule)))
-    curve = run.curve(Pool.EDITED)
-    if curve:
-        stages = [run.before(Pool.EDITED), next(iter(curve.values())), list(curve.values())[-1]]
-        rows += score_rows(stages, rules)
+    rules = shown_rules(rule)
+    rows += score_rows([stage.outcomes for stage in stages_of(run)], rules)
     for pool in dict.fromkeys((run.main_pool, Pool.INTRINSIC)):
         for each in rules:
             rows += _retention_rows(run, pool, each, main=each is rule and pool is run.main_pool)
@@ -50,14 +48,10 @@ def score_rows(stages: Sequence[Outcomes | None], rules: Sequence[Rule] = (Rule.
     rows: list[Row] = []
     for name in (*SCORE_NAMES.values(), "score"):
         for rule in rules:
-            cells = tuple(_percent(_score(stage, name, rule)) for stage in stages)
+            cells = tuple(_percent(score_at(stage, name, rule)) for stage in stages)
             if any(cells):
                 rows.append((f"{name} ({rule})", *cells))
     return rows
-
-
-def _score(outcomes: Outcomes | None, name: str, rule: Rule) -> float:
-    return math.nan if outcomes is None else edit_scores(outcomes, rule).get(name, math.nan)
 
 
 def _retention_rows(run: Run, pool: Pool, rule: Rule, main: bool) -> list[Row]:
@@ -76,7 +70,7 @@ def _retention_rows(run: Run, pool: Pool, rule: Rule, main: bool) -> list[Row]:
     by = "" if rule is Rule.EXACT else f" ({rule})"
     if main:
         if len(transitions) > 1:
-            half = half_life(list(transitions), [step_counts.retention for step_counts in transitions.values()])
+            half = half_life_of(transitions)
             text = f"step {half}" if half is not None else f"beyond step {max(transitions)}"
             rows.append((f"half-life{by}", "", "", text))
         # What a control says instead of what it knew is no object that it goes back to.
@@ -122,7 +116,7 @@ def _comparison_row(run: Run, name: str, rule: Rule) -> Row:
     cells: list[str] = [f"{name} ({mark})" if mark else name, seconds]
     curve = list(run.curve(Pool.EDITED).values())
     for score in ("efficacy", "generalization", "specificity"):
-        ends = [_percent(_score(outcomes, score, rule)) for outcomes in (*curve[:1], *curve[-1:])]
+        ends = [_percent(score_at(outcomes, score, rule)) for outcomes in (*curve[:1], *curve[-1:])]
         cells.append(" → ".join(filter(None, ends)))
     for pool in (run.main_pool, Pool.INTRINSIC):
         transitions = list(run.transitions(pool, rule).values())

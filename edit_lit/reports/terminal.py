@@ -37,8 +37,9 @@ def print_causes(name: str, found: Attribution) -> None:
     tables = causes_tables(found)
     if not tables:
         Console().print(terminal_text(f"{name}: {notes[0]}, so there is nothing to explain"), soft_wrap=True)
-    for place, (title, header, rows) in enumerate(tables):
-        print_table(f"{title} {name}" if not place else title, header, rows, () if place else notes)
+    for place, table in enumerate(tables):
+        title = table.title if place else f"{table.title} {name}"
+        print_table(title, table.header, table.rows, () if place else notes)
 
 
 def print_table(title: str, header: Row, rows: Sequence[Row], notes: Sequence[str] = ()) -> None:

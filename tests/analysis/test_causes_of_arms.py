@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_causes import attribution, lost_edit
+from lost_edits import attribution, lost_edit
 from made_sweeps import STEPS, Answers, write_sweep
 
 from edit_lit.analysis.causes import causes_figures, causes_tables

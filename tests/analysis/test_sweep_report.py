@@ -17,7 +17,6 @@ from studies import SEEDS, sample, study
 from edit_lit.analysis.band_figure import band_figure
 from edit_lit.analysis.bands import MAIN, bands
 from edit_lit.analysis.collect import collect
-from edit_lit.analysis.latex import latex_table, latex_text
 from edit_lit.analysis.panels import pages
 from edit_lit.analysis.paper_tables import first_study_table, groups_table, second_study_table
 from edit_lit.analysis.study import Study
@@ -242,17 +241,6 @@ def test_a_rule_that_was_not_recorded_is_one_line(tmp_path):
     with pytest.raises(ConfigError, match="--rule prob: no fact of the finished trials can be judged by it"):
         report_sweep(folder, SweepOptions(Rule.PROB))
     assert report_sweep(folder, SweepOptions(Rule.EXACT)).tables
-
-
-def test_latex_escapes_what_it_would_not_show():
-    text = latex_table(("arm & co", "50%"), [("a_b\\c", "[1, 2]"), ("{x}^~#$", "*")], "τ|<1>")
-    assert r"arm \& co & 50\% \\" in text
-    assert r"a\_b\textbackslash{}c & {[}1, 2{]} \\" in text
-    assert r"\{x\}\textasciicircum{}\textasciitilde{}\#\$ & {*} \\" in text
-    assert r"\caption{τ\textbar{}\textless{}1\textgreater{}}" in text
-    assert text.count(r"\toprule") == text.count(r"\midrule") == text.count(r"\bottomrule") == 1
-    bare = re.sub(r"\\[&%$#_{}]", "", latex_text("&%$#_{}~^\\"))
-    assert not set(bare) & set("&%$#_~^")
 
 
 def test_names_that_mean_something_elsewhere_are_shown_as_they_are(tmp_path):

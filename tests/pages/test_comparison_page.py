@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from made_causes import attribution
+from lost_edits import attribution
 from run_samples import ended, outcomes, write
 
 from edit_lit.attribution.file import write_attribution
-from edit_lit.pages.comparison_page import causes_table, write_comparison_page
+from edit_lit.pages.comparison_page import write_comparison_page
+from edit_lit.reports.causes_comparison import compared_causes
 from edit_lit.reports.run import Run
 from edit_lit.reports.run_record import State
 
@@ -35,11 +36,11 @@ def test_the_page_has_runs_pairs_and_the_causes_that_were_looked_for(tmp_path):
     for part in ("left out: runs/broken: damaged", "The same facts", "Why edits were lost", "not looked for in third"):
         assert part in content
     assert all(address.startswith("data:") for address in re.findall(r'(?:src|href)="([^"]*)', content))
-    rows, notes = causes_table(found)
-    assert [row[:3] for row in rows] == [("first", "20", "2"), ("second", "20", "2")]
-    assert rows[0][3:7] == ("1", "0", "0", "1")
-    assert rows[0][7].startswith("written 1.00, below 1.00")
-    assert len(notes) == 1
+    causes = compared_causes(found)
+    assert [row[:3] for row in causes.rows] == [("first", "20", "2"), ("second", "20", "2")]
+    assert causes.rows[0][3:7] == ("1", "0", "0", "1")
+    assert causes.rows[0][7].startswith("written 1.00, below 1.00")
+    assert len(causes.notes) == 1
 
 
 def test_without_causes_there_is_no_such_section(tmp_path):
@@ -52,6 +53,6 @@ def test_causes_of_another_step_are_marked(tmp_path):
     found = runs(tmp_path)
     write_attribution(found[0].folder, attribution(10))
     (found[1].folder / "attribution.parquet").write_bytes(b"damaged")
-    rows, notes = causes_table(found)
-    assert [row[1] for row in rows] == ["10 of 20"]
-    assert "is no whole file of causes" in notes[0]
+    causes = compared_causes(found)
+    assert [row[1] for row in causes.rows] == ["10 of 20"]
+    assert "is no whole file of causes" in causes.notes[0]

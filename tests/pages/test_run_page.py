@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from made_causes import attribution
+from lost_edits import attribution
 from run_samples import ended, outcomes, write
 
 from edit_lit.attribution.file import write_attribution

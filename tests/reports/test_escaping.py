@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import csv
 import io
+import re
+import unicodedata
 import warnings
 from html.parser import HTMLParser
 
@@ -12,9 +15,12 @@ from run_samples import ended, request, run
 from edit_lit.reports import terminal
 from edit_lit.reports.escaping import figure_text, markdown_code, markdown_text
 from edit_lit.reports.figure import comparison_figure, decay_figure
+from edit_lit.reports.latex import latex_text
 from edit_lit.reports.report import facts_markdown, lost_facts_markdown
 from edit_lit.reports.run_record import State
+from edit_lit.reports.run_tables import run_tables, scores_compared
 from edit_lit.reports.table import markdown_table
+from edit_lit.reports.table_files import Table, write_csv_and_latex
 from edit_lit.utilities.escaping import visible
 
 with warnings.catch_warnings():
@@ -83,6 +89,26 @@ def test_a_table_on_the_terminal_shows_a_name_as_it_is(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", NAMES + HIDDEN)
+def test_a_csv_reads_back_as_a_name_is_shown(name, tmp_path):
+    write_csv_and_latex(tmp_path, Table("t", name, ("subject", name), [(name, "1"), ("last", "2")]))
+    with (tmp_path / "t.csv").open(newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == [["subject", visible(name)], [visible(name), "1"], ["last", "2"]]
+
+
+@pytest.mark.parametrize("name", NAMES + HIDDEN)
+def test_a_latex_table_has_no_markup_but_its_own(name, tmp_path):
+    pages = []
+    for shown in (name, "plain"):
+        write_csv_and_latex(tmp_path, Table("t", shown, ("subject", shown), [(shown, "1"), ("last", "2")]))
+        pages.append((tmp_path / "t.tex").read_text(encoding="utf-8"))
+    odd, plain = pages
+    assert not any(unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl"} for char in odd.replace("\n", ""))
+    assert odd == plain.replace("plain", latex_text(name))
+    bare = re.sub(r"\\[&%$#_{}]|\\text\w+\{\}|\$-\$|\$\\rightarrow\$|\{[\[\]*]\}", "", latex_text(name))
+    assert not set(bare) & set("\\&%$#_{}~^[]*<>|")
+
+
+@pytest.mark.parametrize("name", NAMES + HIDDEN)
 def test_a_figure_shows_a_name_as_it_is(name):
     figure = Figure()
     axes = figure.subplots()
@@ -124,4 +150,14 @@ def test_names_of_runs_and_subjects_go_through_all_of_it(tmp_path, capsys):
     assert "[/]|<b>` lies in the" in page.cells
     page = Cells(markdown_to_safe_html(facts_markdown(named)))
     assert "[/]|<b>` lies in the" in page.cells
+    for table in run_tables(named):
+        write_csv_and_latex(tmp_path, table)
+    with (tmp_path / "facts.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["question"] for row in csv.DictReader(file)} == {"[/]|<b>` lies in the"}
+    for name in ("facts", "lost_facts"):
+        assert r"{[}/{]}\textbar{}\textless{}b\textgreater{}` lies in the" in (tmp_path / f"{name}.tex").read_text()
+    write_csv_and_latex(tmp_path, scores_compared([odd, other]))
+    with (tmp_path / "comparison.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["run"] for row in csv.DictReader(file)} == {"$a$_[bold]|x/_$", "b/version_0"}
+    assert r"\$a\$\_{[}bold{]}\textbar{}x/\_\$" in (tmp_path / "comparison.tex").read_text()
     assert markdown_text("a") == "a"

@@ -94,7 +94,7 @@ def test_pages_and_figures_of_all_facts_are_written(tmp_path):
     names = {"curve.png", "table.md", "lost_facts.md"} | {
         f"{name}.{kind}" for name in ("fates", "facts") for kind in ("md", "png", "svg")
     }
-    assert {path.name for path in folder.iterdir()} == names
+    assert {path.name for path in folder.iterdir() if path.suffix not in (".csv", ".tex")} == names
     assert "| 10 | 2 | 1 | 1 | 0 | 2 | 0 | 50.0% |" in (folder / "fates.md").read_text()
     assert "| city 3 | city 3 lies in the | west | east | word 3 … | reverted |" in (folder / "facts.md").read_text()
 

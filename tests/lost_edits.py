@@ -1,4 +1,4 @@
-"""Made-up causes of lost edits."""
+"""Causes of lost edits that a test makes up."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from edit_lit.attribution.verdict import Verdict
 from edit_lit.measures.scores import Rule
 
 
-def lost_edit(
-    subject: str, verdict: Verdict, margin: float = -1.0, saves: bool = True, tuned: float = -2.0
-) -> LostEdit:
+def lost_edit(subject: str, verdict: Verdict, margin: float = -1.0, saves: bool = True) -> LostEdit:
     """A lost edit with made-up numbers: each group counts for ``margin``, and its return saves the edit or not."""
     part = GroupPart(margin, 0.5, 1.0, saves, -1.0, False)
     view = ActivationPart(0.1, 0.2, 0.3, False, False, False, True, verdict, 0.1)

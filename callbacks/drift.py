@@ -13,7 +13,8 @@ from edit_lit.data_module import EditDataModule
 from edit_lit.drift import Drift
 from edit_lit.drift.files import DriftFiles
 from edit_lit.drift.neutral import neutral_texts
-from edit_lit.drift.rows import drift_point
+from edit_lit.drift.rows import DriftRow, drift_point
+from edit_lit.drift.training_texts import training_texts
 from edit_lit.fine_tuner import FineTuner, as_fine_tuner
 from edit_lit.measures.retention import ProbeSteps
 from edit_lit.run_folder import run_folder
@@ -26,12 +27,15 @@ class DriftCallback(L.Callback):
 
     It measures at the steps at which ``EditRetentionCallback`` probes, and like a probe it leaves no trace in the
     training. Curves go to all loggers under ``drift/``, every number to ``drift.parquet`` in the run's folder. Neutral
-    prompts are the task's validation texts that name no edited subject.
+    prompts are the task's validation texts that name no edited subject. At its first probe it also says of each edited
+    fact how large its key and the edit's write are, how near the training texts come to its key, and how many of them
+    name it: what may foretell which edits are lost.
 
     Args:
         enabled: Measure drift. It costs two forward passes over the prompts at each probe, and a copy of the weights
-            that train, on the CPU.
-        prompts: The most prompts of each pool (edited, intrinsic, neutral) that are read, from the first on.
+            that train, on the CPU; and once a pass over training texts.
+        prompts: The most prompts of each pool (edited, intrinsic, neutral) that are read, from the first on. As many
+            training texts are read for their keys.
         batch_tokens: Tokens in a batch, padding included.
     """
 
@@ -108,6 +112,8 @@ class DriftCallback(L.Callback):
             return
         started = time.perf_counter()
         rows = self.drift.measure(step)
+        if self._last_step < 0:
+            rows += self._facts(getattr(trainer, "datamodule", None), self.drift, step)
         point = drift_point(rows) | {"drift/seconds": time.perf_counter() - started}
         self._files.write(step, rows)
         self._last_step = step
@@ -115,6 +121,11 @@ class DriftCallback(L.Callback):
         self._carried_step = step if regular else self._carried_step
         for logger in trainer.loggers:
             logger.log_metrics(point, step=step)
+
+    @staticmethod
+    def _facts(data: object, drift: Drift, step: int) -> list[DriftRow]:
+        """What the edited facts are like, at the first probe of a run; one that goes on has it already."""
+        return drift.facts(step, training_texts(data.task)) if isinstance(data, EditDataModule) else []
 
     def state_dict(self) -> dict[str, Any]:
         """The last step that was due, for the rows of a run that goes on."""

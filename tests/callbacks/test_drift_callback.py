@@ -15,8 +15,9 @@ from callbacks import DriftCallback, EditRetentionCallback, KnowledgeEdit
 from edit_lit.drift import read_drift
 from edit_lit.drift.files import DriftFiles
 from edit_lit.drift.neutral import neutral_texts
-from edit_lit.drift.rows import FOLDER, DriftRow, drift_point, write_rows
+from edit_lit.drift.rows import FACT, FOLDER, DriftRow, drift_point, read_fact_rows, write_rows
 from edit_lit.editors import FTM, TargetTraining
+from edit_lit.facts.request import fact_hash
 from edit_lit.language_model.spans import encode
 from edit_lit.tasks.task import Example, ExampleList
 from edit_lit.tuning import FullTuning, LoRA
@@ -59,10 +60,23 @@ def test_a_run_with_drift_ends_in_the_weights_of_a_run_without(run, tmp_path, tu
     rows = read_drift(Path(logger.log_dir) / FOLDER)
     assert sorted({row.step for row in rows}) == [0, 2, 4, 6]
     assert {row.pool for row in rows} == {"edited", "intrinsic", "neutral", None}
+    assert {row.step for row in rows if row.part == FACT} == {0}
     header = (Path(logger.log_dir) / "metrics.csv").read_text().split("\n")[0]
     for tag in ("drift/key/cosine/layer_2", "drift/weight/along_delta/layer_1", "drift/representation/cka/neutral"):
         assert tag in header
+    assert "drift/fact" not in header
     assert not (tmp_path / "b" / FOLDER).exists()
+
+
+def test_facts_are_compared_with_the_texts_that_are_trained_on(run, tmp_path):
+    run(tmp_path, FullTuning())
+    rows = read_fact_rows(tmp_path / FOLDER)
+    named = {row.fact: row.value for row in rows if row.measure == "texts_naming_subject"}
+    # Each of the first four subjects is in the first eight training texts once and in the last four once, of twelve.
+    assert named == {fact_hash(request): pytest.approx(2 / 12) for request in tiny.requests()}
+    near = {(row.layer, row.fact): row.value for row in rows if row.measure == "nearest_training_key"}
+    assert len(near) == 8
+    assert all(-1 <= value <= 1 for value in near.values())
 
 
 # Between two probes, and at one.
@@ -83,7 +97,9 @@ def test_a_run_resumed_without_earlier_drift_is_still_measured_against_the_edit(
     saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=2, save_top_k=-1)
     run(tmp_path / "first", FullTuning(), drift=False, callbacks=[saver], max_steps=2, enable_checkpointing=True)
     run(tmp_path / "second", FullTuning(), resume=str(next((tmp_path / "saved").iterdir())))
-    assert rows_of(tmp_path / "second") == [row for row in rows_of(tmp_path / "whole") if row.step >= 2]
+    # What facts are like before the training is the same, but written when it was first asked for.
+    whole = [replace(row, step=2) if row.part == FACT else row for row in rows_of(tmp_path / "whole")]
+    assert sorted(map(repr, rows_of(tmp_path / "second"))) == sorted(repr(row) for row in whole if row.step >= 2)
 
 
 @pytest.mark.filterwarnings("ignore:the model is edited already:UserWarning")
@@ -132,6 +148,7 @@ def test_a_point_has_means_over_what_is_known():
     rows += [DriftRow(2, "representation", "cka", layer, layer / 2, "neutral", "last") for layer in (0, 1)]
     rows += [DriftRow(2, "representation", "cka", 0, 9.0, "edited", "subject")]
     rows += [DriftRow(2, "direction", "cosine_ed_and_ft", 0, float("nan"), "edited", "last")]
+    rows += [DriftRow(2, FACT, "write_norm", 1, 3.0, "edited", "subject", "a")]
     assert drift_point(rows) == {"drift/key/cosine/layer_1": 0.75, "drift/representation/cka/neutral": 0.25}
 
 

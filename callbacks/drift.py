@@ -8,12 +8,14 @@ from typing import Any
 
 import lightning as L
 
+from callbacks.charts import Charts, DrawsCharts
 from callbacks.edit_retention import EditRetentionCallback
 from edit_lit.data_module import EditDataModule
 from edit_lit.drift import Drift
+from edit_lit.drift.curves import drift_point
 from edit_lit.drift.files import DriftFiles
 from edit_lit.drift.neutral import neutral_texts
-from edit_lit.drift.rows import DriftRow, drift_point
+from edit_lit.drift.rows import DriftRow
 from edit_lit.drift.training_texts import training_texts
 from edit_lit.fine_tuner import FineTuner, as_fine_tuner
 from edit_lit.measures.retention import ProbeSteps
@@ -22,7 +24,7 @@ from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
-class DriftCallback(L.Callback):
+class DriftCallback(DrawsCharts, L.Callback):
     """Measures how far hidden states, keys and weights move from what they were right after the edit.
 
     It measures at the steps at which ``EditRetentionCallback`` probes, and like a probe it leaves no trace in the
@@ -77,12 +79,20 @@ class DriftCallback(L.Callback):
         """Measure at the baseline, or bring the curves of the run that is resumed to this run's loggers."""
         if self._files is None:
             return
-        if self.drift is None:
-            self.drift = self._made(as_fine_tuner(pl_module), getattr(trainer, "datamodule", None))
+        self._get_ready(trainer, pl_module)
         for step, rows in self._files.brought_over():
             for logger in trainer.loggers:
                 logger.log_metrics(drift_point(rows), step=step)
         self._measure_if_due(trainer)
+
+    def charts(self, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[str, Charts]:
+        """Charts of hidden states, keys, writes and weights; none if drift is not measured."""
+        return "drift", self._get_ready(trainer, pl_module).charts if self._files is not None else {}
+
+    def _get_ready(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Drift:
+        if self.drift is None:
+            self.drift = self._made(as_fine_tuner(pl_module), getattr(trainer, "datamodule", None))
+        return self.drift
 
     def _made(self, fine_tuner: FineTuner, data: object) -> Drift:
         assert fine_tuner.states is not None

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from edit_lit.deltas import ModelStates, Update, WeightPart
 from edit_lit.deltas.swap import swapped
+from edit_lit.drift.curves import drift_charts
 from edit_lit.drift.edited_matrix import applied, drift_along, drift_on_keys, key_drift, value_drift
 from edit_lit.drift.reading import POSITIONS, Position, Prompt, Reader, Reading, check_whole, prompts_of
 from edit_lit.drift.representation import cosine, linear_cka, mean_known, relative_change
@@ -79,6 +80,11 @@ class Drift:
         everything = [prompt for of_pool in pools.values() for prompt in of_pool]
         self._reader = Reader(self.language_model, everything, len(self._facts), keyed, batch_tokens)
         self._reference: tuple[Reading, Reading] | None = None
+
+    @property
+    def charts(self) -> dict[str, tuple[str, ...]]:
+        """The tags of the curves that are drawn together, by the chart's title."""
+        return drift_charts(list(self._pools), self._reader.key_layers if self._facts else [], list(self._updates))
 
     @torch.no_grad()
     def measure(self, step: int) -> list[DriftRow]:

@@ -1,10 +1,8 @@
-"""The drift of a run on disk: a Parquet data set with one file per probe, and the curves' points."""
+"""The drift of a run on disk: a Parquet data set with one file per probe."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -112,23 +110,3 @@ def read_rows(path: Path) -> list[DriftRow]:
         raise ConfigError(
             f"{path} is no whole record of the drift ({type(error).__name__}). Delete it to go on without this probe."
         ) from error
-
-
-def drift_point(rows: Iterable[DriftRow]) -> dict[str, float]:
-    """What loggers get of one probe, by tag.
-
-    Numbers of single facts come as their mean, and those of hidden states at the prompts' last token as their mean over
-    layers, so that there are few curves; the rows have the rest. What is not a number is left out, and what facts are
-    like before the training, which is no curve.
-    """
-    values: defaultdict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row.part == FACT:
-            continue
-        if row.part in ("representation", "direction"):
-            if row.position == "last":
-                values[f"drift/{row.part}/{row.measure}/{row.pool}"].append(row.value)
-        else:
-            values[f"drift/{row.part}/{row.measure}/layer_{row.layer}"].append(row.value)
-    known = {tag: [value for value in of_tag if not math.isnan(value)] for tag, of_tag in values.items()}
-    return {tag: math.fsum(of_tag) / len(of_tag) for tag, of_tag in known.items() if of_tag}

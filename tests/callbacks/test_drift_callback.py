@@ -9,13 +9,17 @@ import pytest
 import tiny
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+from tensorboard.util.tensor_util import make_ndarray
 
 from callbacks import DriftCallback, EditRetentionCallback, KnowledgeEdit
 from edit_lit.drift import read_drift
+from edit_lit.drift.curves import drift_charts, drift_point
 from edit_lit.drift.files import DriftFiles
 from edit_lit.drift.neutral import neutral_texts
-from edit_lit.drift.rows import FACT, FOLDER, DriftRow, drift_point, read_fact_rows, write_rows
+from edit_lit.drift.rows import FACT, FOLDER, DriftRow, read_fact_rows, write_rows
 from edit_lit.editors import FTM, TargetTraining
 from edit_lit.facts.request import fact_hash
 from edit_lit.language_model.spans import encode
@@ -33,12 +37,12 @@ pytestmark = [
 def run(tmp_path):
     """Edits, fine-tunes for six steps, probes every second one and measures drift with it."""
 
-    def run(folder, tuning, drift=True, callbacks=(), resume=None, module=None, every=2, **options):
+    def run(folder, tuning, drift=True, callbacks=(), resume=None, module=None, every=2, before=(), **options):
         torch.manual_seed(0)
         edit = KnowledgeEdit(FTM([1, 2], TargetTraining(epochs=2)), cache_dir=str(tmp_path / "deltas"))
         watch = [EditRetentionCallback(every_n_steps=every), *([DriftCallback(True)] if drift else [])]
         module = module or tiny.tuner(tuning=tuning)
-        trainer = tiny.trainer(str(folder), [edit, *watch, *callbacks], **options)
+        trainer = tiny.trainer(str(folder), [edit, *before, *watch, *callbacks], **options)
         trainer.fit(module, datamodule=tiny.data(), ckpt_path=resume)
         return module
 
@@ -77,6 +81,49 @@ def test_facts_are_compared_with_the_texts_that_are_trained_on(run, tmp_path):
     near = {(row.layer, row.fact): row.value for row in rows if row.measure == "nearest_training_key"}
     assert len(near) == 8
     assert all(-1 <= value <= 1 for value in near.values())
+
+
+def drawn(folder):
+    """The charts of a run's layout by category and title, and the tags of what it logged."""
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()
+    (logged,) = events.Tensors(metadata.CONFIG_SUMMARY_TAG)
+    layout = layout_pb2.Layout.FromString(make_ndarray(logged.tensor_proto).item())
+    charts = {
+        category.title: {chart.title: [series.value for series in chart.margin.series] for chart in category.chart}
+        for category in layout.category
+    }
+    return charts, set(events.Tags()["scalars"])
+
+
+@pytest.mark.parametrize("drift_first", [False, True])
+def test_all_lines_of_the_drift_s_charts_are_logged(run, tmp_path, drift_first):
+    logger = TensorBoardLogger(tmp_path / "logs")
+    first = [DriftCallback(True)] if drift_first else []
+    run(tmp_path, FullTuning(), drift=not drift_first, before=first, logger=logger, max_steps=1, every=1)
+    charts, scalars = drawn(logger.log_dir)
+    assert charts["drift"] == {
+        "change of hidden states": [f"drift/representation/relative/{p}" for p in ("edited", "intrinsic", "neutral")],
+        "change of keys": ["drift/key/relative/layer_1", "drift/key/relative/layer_2"],
+        "what is left of the writes": ["drift/value/write_retention/layer_1", "drift/value/write_retention/layer_2"],
+        "change along the Delta": ["drift/weight/along_delta/layer_1", "drift/weight/along_delta/layer_2"],
+    }
+    assert {tag for tags in charts["drift"].values() for tag in tags} <= scalars
+
+
+def test_without_drift_there_are_no_charts_of_it(run, tmp_path):
+    logger = TensorBoardLogger(tmp_path / "logs")
+    run(tmp_path, FullTuning(), drift=False, callbacks=[DriftCallback(False)], logger=logger, max_steps=1)
+    charts, scalars = drawn(logger.log_dir)
+    assert list(charts) == ["edits", "downstream"]
+    assert not any(tag.startswith("drift") for tag in scalars)
+
+
+def test_a_chart_has_six_lines_at_most_and_one_at_least():
+    charts = drift_charts(["unedited"], [], range(32))
+    assert charts == {
+        "change of hidden states": ("drift/representation/relative/unedited",),
+        "change along the Delta": tuple(f"drift/weight/along_delta/layer_{layer}" for layer in (0, 5, 10, 16, 21, 26)),
+    }
 
 
 # Between two probes, and at one.

@@ -8,12 +8,15 @@ from typing import Any
 
 import lightning as L
 
+from callbacks.charts import Charts, DrawsCharts
 from callbacks.edit_retention import EditRetentionCallback
 from edit_lit.data_module import EditDataModule
 from edit_lit.drift import Drift
+from edit_lit.drift.curves import drift_point
 from edit_lit.drift.files import DriftFiles
 from edit_lit.drift.neutral import neutral_texts
-from edit_lit.drift.rows import drift_point
+from edit_lit.drift.rows import DriftRow
+from edit_lit.drift.training_texts import training_texts
 from edit_lit.fine_tuner import FineTuner, as_fine_tuner
 from edit_lit.measures.retention import ProbeSteps
 from edit_lit.run_folder import run_folder
@@ -21,17 +24,20 @@ from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
 
-class DriftCallback(L.Callback):
+class DriftCallback(DrawsCharts, L.Callback):
     """Measures how far hidden states, keys and weights move from what they were right after the edit.
 
     It measures at the steps at which ``EditRetentionCallback`` probes, and like a probe it leaves no trace in the
     training. Curves go to all loggers under ``drift/``, every number to ``drift.parquet`` in the run's folder. Neutral
-    prompts are the task's validation texts that name no edited subject.
+    prompts are the task's validation texts that name no edited subject. At its first probe it also says of each edited
+    fact how large its key and the edit's write are, how near the training texts come to its key, and how many of them
+    name it: what may foretell which edits are lost.
 
     Args:
         enabled: Measure drift. It costs two forward passes over the prompts at each probe, and a copy of the weights
-            that train, on the CPU.
-        prompts: The most prompts of each pool (edited, intrinsic, neutral) that are read, from the first on.
+            that train, on the CPU; and once a pass over training texts.
+        prompts: The most prompts of each pool (edited, intrinsic, neutral) that are read, from the first on. As many
+            training texts are read for their keys.
         batch_tokens: Tokens in a batch, padding included.
     """
 
@@ -73,12 +79,20 @@ class DriftCallback(L.Callback):
         """Measure at the baseline, or bring the curves of the run that is resumed to this run's loggers."""
         if self._files is None:
             return
-        if self.drift is None:
-            self.drift = self._made(as_fine_tuner(pl_module), getattr(trainer, "datamodule", None))
+        self._get_ready(trainer, pl_module)
         for step, rows in self._files.brought_over():
             for logger in trainer.loggers:
                 logger.log_metrics(drift_point(rows), step=step)
         self._measure_if_due(trainer)
+
+    def charts(self, trainer: L.Trainer, pl_module: L.LightningModule) -> tuple[str, Charts]:
+        """Charts of hidden states, keys, writes and weights; none if drift is not measured."""
+        return "drift", self._get_ready(trainer, pl_module).charts if self._files is not None else {}
+
+    def _get_ready(self, trainer: L.Trainer, pl_module: L.LightningModule) -> Drift:
+        if self.drift is None:
+            self.drift = self._made(as_fine_tuner(pl_module), getattr(trainer, "datamodule", None))
+        return self.drift
 
     def _made(self, fine_tuner: FineTuner, data: object) -> Drift:
         assert fine_tuner.states is not None
@@ -108,6 +122,8 @@ class DriftCallback(L.Callback):
             return
         started = time.perf_counter()
         rows = self.drift.measure(step)
+        if self._last_step < 0:
+            rows += self._facts(getattr(trainer, "datamodule", None), self.drift, step)
         point = drift_point(rows) | {"drift/seconds": time.perf_counter() - started}
         self._files.write(step, rows)
         self._last_step = step
@@ -115,6 +131,11 @@ class DriftCallback(L.Callback):
         self._carried_step = step if regular else self._carried_step
         for logger in trainer.loggers:
             logger.log_metrics(point, step=step)
+
+    @staticmethod
+    def _facts(data: object, drift: Drift, step: int) -> list[DriftRow]:
+        """What the edited facts are like, at the first probe of a run; one that goes on has it already."""
+        return drift.facts(step, training_texts(data.task)) if isinstance(data, EditDataModule) else []
 
     def state_dict(self) -> dict[str, Any]:
         """The last step that was due, for the rows of a run that goes on."""

@@ -11,6 +11,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.trainer.states import TrainerFn
 
+from callbacks.charts import charts_of_callbacks
 from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import ModelStates
 from edit_lit.facts.request import EditRequest
@@ -130,9 +131,10 @@ class EditRetentionCallback(L.Callback):
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         """Take the baseline, or bring the curve of the run that is resumed to this run's loggers."""
+        layout = tensorboard.layout(charts_of_callbacks(trainer, pl_module))
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger) and distributed.rank() == 0:
-                logger.experiment.file_writer.add_summary(tensorboard.layout())
+                logger.experiment.file_writer.add_summary(layout)
         for step, point in self._earlier.items():
             _to_loggers(trainer, point, step)
         self._earlier = {}

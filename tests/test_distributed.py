@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,12 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from threads import set_threads
 
-from callbacks import EditRetentionCallback, KnowledgeEdit
+from callbacks import DriftCallback, EditRetentionCallback, KnowledgeEdit
 from edit_lit.data_module import EditDataModule
 from edit_lit.deltas import Delta
+from edit_lit.drift import read_drift
+from edit_lit.drift.rows import FACT
+from edit_lit.drift.rows import FOLDER as DRIFT
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
@@ -51,7 +55,8 @@ def fit(rank: int, processes: int, port: int, folder: str, corpus: str) -> None:
     stopper = EarlyStopping("edit/target_prob", mode="max", stopping_threshold=1.0)
     saver = ModelCheckpoint(f"{folder}/saved", "{step}", monitor="edit/target_prob", mode="min", every_n_train_steps=2)
     watch = EditRetentionCallback(every_n_steps=2)
-    trainer = tiny.trainer(folder, [edit, watch, stopper, saver], enable_checkpointing=True, **options)
+    callbacks = [edit, watch, DriftCallback(True, batch_tokens=40), stopper, saver]
+    trainer = tiny.trainer(folder, callbacks, enable_checkpointing=True, **options)
     # Plain gradient descent, because Adam would hide a loss of another scale.
     module = FineTuner(tiny.llama(), FullTuning(), lambda parameters: torch.optim.SGD(parameters, lr=0.05))
     trainer.fit(module, datamodule=tiny.data(tiny.requests(5)))
@@ -134,6 +139,16 @@ def test_two_processes_record_the_same_curve(results):
         for step, outcomes in steps.items():
             torch.testing.assert_close(two[pool][step].nll, outcomes.nll, rtol=1e-4, atol=1e-5, equal_nan=True)
             assert torch.equal(two[pool][step].exact, outcomes.exact)
+
+
+def test_two_processes_measure_the_same_drift_and_facts(results):
+    one, two = (read_drift(results / str(processes) / DRIFT) for processes in (1, 2))
+    assert any(row.part == FACT for row in one)
+    # What is measured of a change that is 0 has the direction of rounding.
+    sized = [row.part != "direction" for row in one]
+    assert [replace(row, value=0.0) for row in one] == [replace(row, value=0.0) for row in two]
+    alone, shared = (torch.tensor([row.value for row in rows])[torch.tensor(sized)] for rows in (one, two))
+    torch.testing.assert_close(shared, alone, rtol=1e-4, atol=1e-6, equal_nan=True)
 
 
 def test_processes_monitor_the_same_retention(results):

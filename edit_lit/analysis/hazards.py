@@ -16,9 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edit_lit.analysis.person_probes import PersonProbes
-
-Values = NDArray[np.float64]
+from edit_lit.analysis.designs import Design
+from edit_lit.analysis.person_probes import PersonProbes, Values
 
 LEAST_RUNS = 5
 """Runs below which nothing is fitted: they are what errors are clustered by."""
@@ -59,6 +58,8 @@ def installed() -> bool:
 
 def flaw(table: PersonProbes) -> str:
     """Why nothing can be fitted to a table that is informative; nothing if it can."""
+    if not table.names:
+        return "no covariate differs between facts of an arm"
     runs, losses = len(np.unique(table.run_R)), int(table.died_R.sum())
     if runs < LEAST_RUNS:
         return f"{runs} runs with losses, and it takes {LEAST_RUNS}"
@@ -70,9 +71,9 @@ def fit(table: PersonProbes) -> HazardModel | None:
     """Fit the model to an informative table; nothing if it does not converge.
 
     Args:
-        table: Facts at risk, as :meth:`PersonProbes.informative` gives them.
+        table: Facts at risk, as :func:`~edit_lit.analysis.designs.well_posed` gives them.
     """
-    design, _ = _designs(table, np.unique(table.interval_R), np.unique(table.arm_R))
+    design, _ = Design.of(table).columns(table)
     groups = np.stack([table.run_R, table.fact_R], axis=1)
     found = _fit(table.died_R, design, groups)
     if found is None:
@@ -104,23 +105,16 @@ def _gains_on(left_out: NDArray[np.int64], table: PersonProbes) -> Iterator[floa
     train = table.where(~np.isin(table.run_R, left_out)).informative()
     if not len(train):
         return
-    levels = np.unique(train.interval_R), np.unique(train.arm_R)
-    with_and_without = [_fit(train.died_R, design) for design in _designs(train, *levels)]
+    design = Design.of(train)
+    with_and_without = [_fit(train.died_R, columns) for columns in design.columns(train)]
     if any(found is None for found in with_and_without):
         return
     for run in left_out:
-        known = (table.run_R == run) & np.isin(table.interval_R, levels[0]) & np.isin(table.arm_R, levels[1])
-        test = table.where(known)
+        test = table.where((table.run_R == run) & design.knows(table))
         if len(test):
-            pairs = zip(_designs(test, *levels), with_and_without, strict=True)
-            full, plain = (_log_likelihood(test.died_R, design, found.params) for design, found in pairs)
+            pairs = zip(design.columns(test), with_and_without, strict=True)
+            full, plain = (_log_likelihood(test.died_R, columns, found.params) for columns, found in pairs)
             yield (full - plain) / len(np.unique(test.fact_R))
-
-
-def _designs(table: PersonProbes, intervals: NDArray[np.int64], arms: NDArray[np.int64]) -> tuple[Values, Values]:
-    """The columns of the model with its covariates, which come first, and without them."""
-    intercepts = table.intercepts(intervals, arms)
-    return np.concatenate([table.covariates_RC, intercepts], axis=1), intercepts
 
 
 def _log_likelihood(died_R: Values, design: Values, params: Values) -> float:

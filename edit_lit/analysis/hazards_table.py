@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from edit_lit.analysis.designs import well_posed
 from edit_lit.analysis.differences import LEVEL
 from edit_lit.analysis.hazards import HazardModel, fit, flaw, installed
 from edit_lit.analysis.person_probes import PersonProbes, person_probes
@@ -29,7 +30,7 @@ def hazards_table(study: Study) -> tuple[Table, str]:
         return Table(NAME, TITLE, HEADER, ()), ""
     if not installed():
         return Table(NAME, TITLE, HEADER, ()), f"{_NONE}: pip install 'edit_lit[stats]' for it"
-    table = table.informative()
+    table = well_posed(table.informative())
     why = flaw(table)
     if why:
         return Table(NAME, TITLE, HEADER, ()), f"{_NONE}: {why}"
@@ -53,6 +54,7 @@ def _table(table: PersonProbes, model: HazardModel) -> Table:
         "each arm); with a hazard ratio above 1, facts that have more of it are lost sooner",
         f"{model.losses} losses among {model.facts} facts of {len(np.unique(table.run_R))} runs; errors are clustered "
         "by run and by fact, and too small with few runs; p is not adjusted for the number of covariates",
+        *([f"left out: {'; '.join(table.left_out)}"] if table.left_out else []),
         _score(model),
     ]
     return Table(NAME, TITLE, HEADER, rows, records, notes)

@@ -19,6 +19,10 @@ Values = NDArray[np.float64]
 Codes = NDArray[np.int64]
 
 
+NEGLIGIBLE = 1e-5
+"""The share of a number that may be the rounding of a model in single precision."""
+
+
 @dataclass(frozen=True)
 class PersonProbes:
     """Facts at risk, interval by interval.
@@ -32,6 +36,7 @@ class PersonProbes:
         fact_R: The fact by its content, numbered.
         names: The covariates' names.
         scales: The standard deviation of each before it was made 1.
+        left_out: Covariates that are not among them, each with the reason.
     """
 
     died_R: Values
@@ -42,6 +47,7 @@ class PersonProbes:
     fact_R: Codes
     names: tuple[str, ...]
     scales: Values
+    left_out: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.died_R)
@@ -50,6 +56,17 @@ class PersonProbes:
         """Some of the rows."""
         codes = {name: getattr(self, name)[chosen_R] for name in ("interval_R", "arm_R", "run_R", "fact_R")}
         return replace(self, died_R=self.died_R[chosen_R], covariates_RC=self.covariates_RC[chosen_R], **codes)
+
+    def only(self, kept_C: NDArray[np.bool_], why: str) -> PersonProbes:
+        """Some of the covariates, and why the others are left out."""
+        dropped = tuple(f"{name} ({why})" for name, kept in zip(self.names, kept_C, strict=True) if not kept)
+        return replace(
+            self,
+            covariates_RC=self.covariates_RC[:, kept_C],
+            names=tuple(name for name, kept in zip(self.names, kept_C, strict=True) if kept),
+            scales=self.scales[kept_C],
+            left_out=(*self.left_out, *dropped),
+        )
 
     def informative(self) -> PersonProbes:
         """Without intervals and arms in which no fact was lost, or every one: their intercepts would be infinite."""
@@ -75,13 +92,16 @@ def _mixed(died: Values) -> bool:
 def person_probes(study: Study) -> PersonProbes | None:
     """The table of a sweep's finished runs that edit; nothing if they have none, or no covariate that varies.
 
-    A covariate that a fact lacks, as in runs of an earlier version, is left out altogether.
+    A covariate that a fact lacks, as in runs without drift or of an earlier version, is left out altogether, and so is
+    one that is the same for all facts.
     """
     results = [(place, r) for place, r in enumerate(study.finished) if r.pool is Pool.EDITED and r.covariates]
     if not results:
         return None
     given = [result.covariates for _, result in results]
-    names = [name for name in given[0] if all(name in of and np.isfinite(of[name]).all() for of in given)]
+    everything = dict.fromkeys(name for of in given for name in of)
+    names = [name for name in everything if all(name in of and np.isfinite(of[name]).all() for of in given)]
+    lacked = tuple(f"{name} (not known of every fact)" for name in everything if name not in names)
     intervals: dict[tuple[int, int], int] = {}
     facts: dict[str, int] = {}
     blocks = []
@@ -95,7 +115,7 @@ def person_probes(study: Study) -> PersonProbes | None:
         ]
         if rows:
             blocks.append((values_FC[[fact for fact, *_ in rows]], np.array(codes)))
-    return _table(blocks, names) if names and blocks else None
+    return _table(blocks, names, lacked) if names and blocks else None
 
 
 def _at_risk(curve: FactCurve) -> Iterator[tuple[int, int, tuple[int, int], str]]:
@@ -108,23 +128,26 @@ def _at_risk(curve: FactCurve) -> Iterator[tuple[int, int, tuple[int, int], str]
             yield fact, int(probe == last and kind >= 0), (steps[probe - 1], steps[probe]), curve.facts[fact]
 
 
-def _table(blocks: Sequence[tuple[Values, Codes]], names: Sequence[str]) -> PersonProbes | None:
+def _table(
+    blocks: Sequence[tuple[Values, Codes]], names: Sequence[str], left_out: tuple[str, ...]
+) -> PersonProbes | None:
     values_RC = np.concatenate([values for values, _ in blocks])
     codes = np.concatenate([of_block for _, of_block in blocks])
     _, first = np.unique(codes[:, 3:], axis=0, return_index=True)
     means, scales = values_RC[first].mean(axis=0), values_RC[first].std(axis=0)
-    varies = scales > 0
+    # A deviation that is one of rounding would be blown up to 1.
+    varies = scales > NEGLIGIBLE * np.abs(values_RC[first]).max(axis=0)
     if not varies.any():
         return None
-    standard = (values_RC[:, varies] - means[varies]) / scales[varies]
-    kept = tuple(name for name, of_name in zip(names, varies, strict=True) if of_name)
-    return PersonProbes(
+    table = PersonProbes(
         died_R=codes[:, 0].astype(np.float64),
-        covariates_RC=standard,
+        covariates_RC=(values_RC - means) / np.where(varies, scales, 1),
         interval_R=codes[:, 1],
         arm_R=codes[:, 2],
         run_R=codes[:, 3],
         fact_R=codes[:, 4],
-        names=kept,
-        scales=scales[varies],
+        names=tuple(names),
+        scales=scales,
+        left_out=left_out,
     )
+    return table.only(varies, "the same for all facts")

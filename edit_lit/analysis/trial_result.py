@@ -174,12 +174,14 @@ def digest(read: TrialResult, run: Run, names: Mapping[Pool, FactNames], rule: R
         samples={**_samples(run, curves, facts, rule), **cause_samples(run, rule)},
         papers={each: paper_scores(run, each) for each in PAPER_RULES},
         first_token={pool: first_token_retention(run, pool) for pool in pools},
-        covariates=_covariates(run, curves.get(Pool.EDITED), rule),
+        covariates=_covariates(run, curves.get(Pool.EDITED), rule, names),
     )
 
 
-def _covariates(run: Run, curve: FactCurve | None, rule: Rule) -> Mapping[str, Values]:
-    return fact_covariates(run, curve.fates, rule) if curve is not None and curve.fates is not None else {}
+def _covariates(run: Run, curve: FactCurve | None, rule: Rule, names: Mapping[Pool, FactNames]) -> Mapping[str, Values]:
+    if curve is None or curve.fates is None:
+        return {}
+    return fact_covariates(run, curve.fates, rule, names[Pool.EDITED].fact)
 
 
 def _samples(

@@ -10,15 +10,19 @@ from torch import Tensor, nn
 
 from edit_lit.deltas import ModelStates, Update, WeightPart
 from edit_lit.deltas.swap import swapped
-from edit_lit.drift.edited_matrix import drift_along, drift_on_keys, key_drift, value_drift
+from edit_lit.drift.curves import drift_charts
+from edit_lit.drift.edited_matrix import applied, drift_along, drift_on_keys, key_drift, value_drift
 from edit_lit.drift.reading import POSITIONS, Position, Prompt, Reader, Reading, check_whole, prompts_of
 from edit_lit.drift.representation import cosine, linear_cka, mean_known, relative_change
-from edit_lit.drift.rows import DriftRow
+from edit_lit.drift.rows import FACT, NO_LAYER, DriftRow
+from edit_lit.drift.training_keys import nearest_training_keys
+from edit_lit.drift.training_texts import shares_naming_facts, spread
 from edit_lit.drift.weights import block_change, matrix_now, matrix_right_after_edit, oriented
 from edit_lit.facts.request import EditRequest, fact_hash
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import base_layer, is_projection, projection_weight
 from edit_lit.measures.outcomes import Pool
+from edit_lit.utilities import distributed
 from edit_lit.utilities.checks import check_number
 
 NEUTRAL = "neutral"
@@ -38,7 +42,8 @@ class Drift:
         edited: The edited facts; those that other runs edit in a run that edits nothing.
         intrinsic: Facts that nobody edits.
         neutral: Tokens of texts that name no edited subject; each is read at its last token.
-        prompts: The most prompts of a pool that are read, from the first on.
+        prompts: The most prompts of a pool that are read, from the first on; also the most training texts that are
+            read for their keys.
         batch_tokens: Tokens in a batch, padding included.
 
     Raises:
@@ -60,11 +65,12 @@ class Drift:
         check_whole(states.language_model)
         self.states = states
         self.language_model = states.language_model
-        self._facts = [fact_hash(request) for request in edited[:prompts]]
+        self.prompts = prompts
+        self.batch_tokens = batch_tokens
+        self._requests = list(edited[:prompts])
+        self._facts = [fact_hash(request) for request in self._requests]
         pools: dict[str, list[Prompt]] = {
-            Pool.EDITED if states.delta is not None else Pool.UNEDITED: prompts_of(
-                self.language_model, edited[:prompts]
-            ),
+            Pool.EDITED if states.delta is not None else Pool.UNEDITED: prompts_of(self.language_model, self._requests),
             Pool.INTRINSIC: prompts_of(self.language_model, intrinsic[:prompts]),
             NEUTRAL: [Prompt(ids) for ids in neutral[:prompts]],
         }
@@ -74,6 +80,11 @@ class Drift:
         everything = [prompt for of_pool in pools.values() for prompt in of_pool]
         self._reader = Reader(self.language_model, everything, len(self._facts), keyed, batch_tokens)
         self._reference: tuple[Reading, Reading] | None = None
+
+    @property
+    def charts(self) -> dict[str, tuple[str, ...]]:
+        """The tags of the curves that are drawn together, by the chart's title."""
+        return drift_charts(list(self._pools), self._reader.key_layers if self._facts else [], list(self._updates))
 
     @torch.no_grad()
     def measure(self, step: int) -> list[DriftRow]:
@@ -89,6 +100,52 @@ class Drift:
         rows = [*self._representation(step, edited, now), *self._directions(step, unedited, edited, now, without)]
         rows += [row for layer in self._reader.key_layers for row in self._keys_and_values(step, layer, edited, now)]
         return [*rows, *self._weights(step, edited)]
+
+    @torch.no_grad()
+    def facts(self, step: int, texts: Sequence[Sequence[int]] = ()) -> list[DriftRow]:
+        """What each edited fact is like right after the edit, from which its loss may be foretold.
+
+        Of each edited layer: ``key_norm`` ‖k‖ and ``write_norm`` ‖Δk‖ of the fact's key k, and
+        ``nearest_training_key``, the largest cosine of k to a key at any token of ``prompts`` of the texts, which are
+        chosen evenly. Of no layer: the share of all texts that name the fact's subject, its new and its old object.
+        They are the same at whatever step they are asked for, and all processes get the same; they call it together.
+
+        It costs a pass over the chosen texts, see :func:`~edit_lit.drift.training_keys.nearest_training_keys`, and one
+        reading of all of them as words.
+
+        Args:
+            step: Optimizer steps taken, for the rows.
+            texts: Texts that are trained on, as tokens.
+
+        Returns:
+            None of a run that edits nothing.
+        """
+        if self.states.delta is None or not self._facts:
+            return []
+        keys = self._earlier()[1].keys
+        chosen = [texts[place] for place in spread(len(texts), self.prompts)]
+        with self.states.edited():
+            nearest = nearest_training_keys(self.language_model, keys, chosen, self.batch_tokens)
+        rows: list[DriftRow] = []
+        for layer in keys:
+            measures = {**self._norms(layer, keys[layer]), "nearest_training_key": nearest[layer].tolist()}
+            rows += self._of_facts(step, layer, measures, Position.SUBJECT)
+        tokenizer = self.language_model.tokenizer
+        shares = distributed.at_first_process(lambda: shares_naming_facts(self._requests, tokenizer, texts))
+        return [*rows, *self._of_facts(step, NO_LAYER, shares)]
+
+    def _norms(self, layer: int, keys_EI: Tensor) -> dict[str, list[float]]:
+        module = self._projection(layer)
+        keys_EI = keys_EI.to(projection_weight(module).device, torch.float64)
+        write_EO = applied(oriented(self._updates[layer][module], module), keys_EI)
+        return {"key_norm": keys_EI.norm(dim=1).tolist(), "write_norm": write_EO.norm(dim=1).tolist()}
+
+    def _of_facts(
+        self, step: int, layer: int, measures: Mapping[str, Sequence[float]], position: Position | None = None
+    ) -> Iterator[DriftRow]:
+        for measure, values in measures.items():
+            for fact, value in zip(self._facts, values, strict=True):
+                yield DriftRow(step, FACT, measure, layer, value, Pool.EDITED, position, fact)
 
     def _earlier(self) -> tuple[Reading, Reading]:
         """The unedited and the edited model; bit for bit the same at whatever step they are first read."""

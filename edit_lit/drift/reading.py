@@ -145,15 +145,21 @@ class Reader:
 
         with ExitStack() as stack:
             for layer, block in enumerate(model.blocks):
-                stack.enter_context(_seen(block, keep_hidden(layer), output=True))
+                stack.enter_context(seen(block, keep_hidden(layer), output=True))
             for layer in self.key_layers:
-                stack.enter_context(_seen(model.output_projection(layer), keep_key(layer), output=False))
+                stack.enter_context(seen(model.output_projection(layer), keep_key(layer), output=False))
             run_blocks(model, batch)
 
 
 @contextmanager
-def _seen(module: nn.Module, keep: Callable[[Tensor], None], output: bool) -> Iterator[None]:
-    """Let a function see a module's first input or output as soon as there is one, so that nothing else is kept."""
+def seen(module: nn.Module, keep: Callable[[Tensor], None], output: bool) -> Iterator[None]:
+    """Let a function see a module's first input or output as soon as there is one, so that nothing else is kept.
+
+    Args:
+        module: The module.
+        keep: What is called with it.
+        output: Whether it is the output, or the first part of it, instead of the input.
+    """
 
     def before(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         keep(inputs[0])

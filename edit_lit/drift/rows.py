@@ -1,10 +1,8 @@
-"""The drift of a run on disk: a Parquet data set with one file per probe, and the curves' points."""
+"""The drift of a run on disk: a Parquet data set with one file per probe."""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -17,18 +15,25 @@ from edit_lit.utilities.files import write_atomically
 
 FOLDER = "drift.parquet"
 
+FACT = "fact"
+"""The part of the rows that say what an edited fact is like before the training: they are written once a run."""
+
+NO_LAYER = -1
+"""The layer of numbers that are of no block."""
+
 _TYPES = {"step": pa.int64(), "layer": pa.int32(), "value": pa.float64()}
 
 
 @dataclass(frozen=True)
 class DriftRow:
-    """One number about the drift since the edit.
+    """One number about the drift since the edit, or about an edited fact right after it.
 
     Args:
         step: Optimizer steps taken.
-        part: What drifted: ``representation``, ``direction``, ``key``, ``value`` or ``weight``.
+        part: What drifted: ``representation``, ``direction``, ``key``, ``value`` or ``weight``; at a run's first probe
+            also ``fact``, where nothing drifted: what an edited fact is like right after the edit.
         measure: What of it, such as ``cosine``.
-        layer: The block, from 0.
+        layer: The block, from 0; −1 for what is of no block.
         value: The number; NaN where there is none, as of a change that is 0.
         pool: The prompts: ``edited``, in a run that edits nothing ``unedited``, ``intrinsic`` or ``neutral``; none for
             weights.
@@ -77,6 +82,19 @@ def read_drift(folder: Path) -> list[DriftRow]:
     return [row for step in steps for row in read_rows(drift_file(folder, step))]
 
 
+def read_fact_rows(folder: Path) -> list[DriftRow]:
+    """What each edited fact is like right after the edit, from a run's first probe; none in a run without drift.
+
+    Args:
+        folder: The data set, ``drift.parquet`` in the run's folder.
+
+    Raises:
+        ConfigError: If the file is damaged.
+    """
+    first = recorded_steps(folder)[:1]
+    return [row for step in first for row in read_rows(drift_file(folder, step)) if row.part == FACT]
+
+
 def read_rows(path: Path) -> list[DriftRow]:
     """The rows of one probe.
 
@@ -92,20 +110,3 @@ def read_rows(path: Path) -> list[DriftRow]:
         raise ConfigError(
             f"{path} is no whole record of the drift ({type(error).__name__}). Delete it to go on without this probe."
         ) from error
-
-
-def drift_point(rows: Iterable[DriftRow]) -> dict[str, float]:
-    """What loggers get of one probe, by tag.
-
-    Numbers of single facts come as their mean, and those of hidden states at the prompts' last token as their mean over
-    layers, so that there are few curves; the rows have the rest. What is not a number is left out.
-    """
-    values: defaultdict[str, list[float]] = defaultdict(list)
-    for row in rows:
-        if row.part in ("representation", "direction"):
-            if row.position == "last":
-                values[f"drift/{row.part}/{row.measure}/{row.pool}"].append(row.value)
-        else:
-            values[f"drift/{row.part}/{row.measure}/layer_{row.layer}"].append(row.value)
-    known = {tag: [value for value in of_tag if not math.isnan(value)] for tag, of_tag in values.items()}
-    return {tag: math.fsum(of_tag) / len(of_tag) for tag, of_tag in known.items() if of_tag}

@@ -11,7 +11,7 @@ HParams orders by whether a value differs between runs if no run comes with an `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.custom_scalar import layout_pb2
@@ -31,8 +31,14 @@ AT_END = "at_end"
 """Scalars under this name stand before all others, where HParams takes the first few as its columns."""
 
 
-def layout() -> Summary:
-    """The custom charts: at most six lines each, shares between 0 and 1."""
+def layout(more: Mapping[str, Mapping[str, Sequence[str]]]) -> Summary:
+    """The custom charts: at most six lines each, shares between 0 and 1.
+
+    TensorBoard shows an empty chart where no tag was logged, so that only what the run will log belongs here.
+
+    Args:
+        more: Further categories: tags by chart and category. Their charts have the range of their values.
+    """
     shares = layout_pb2.Category(
         title="edits", chart=[_unsmoothed(title, (*tags, *FRAME)) for title, tags in CHARTS.items()]
     )
@@ -45,7 +51,11 @@ def layout() -> Summary:
             _unsmoothed("validation loss", ("downstream/val_loss",)),
         ],
     )
-    content = layout_pb2.Layout(category=[shares, losses]).SerializeToString()
+    others = [
+        layout_pb2.Category(title=title, chart=[_unsmoothed(name, tags) for name, tags in charts.items()])
+        for title, charts in more.items()
+    ]
+    content = layout_pb2.Layout(category=[shares, losses, *others]).SerializeToString()
     value = Summary.Value(
         tag=layout_metadata.CONFIG_SUMMARY_TAG,
         tensor=make_tensor_proto(content, shape=()),
@@ -54,7 +64,7 @@ def layout() -> Summary:
     return Summary(value=[value])
 
 
-def _unsmoothed(title: str, tags: tuple[str, ...]) -> layout_pb2.Chart:
+def _unsmoothed(title: str, tags: Sequence[str]) -> layout_pb2.Chart:
     series = [layout_pb2.MarginChartContent.Series(value=tag, lower=tag, upper=tag) for tag in tags]
     return layout_pb2.Chart(title=title, margin=layout_pb2.MarginChartContent(series=series))
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, TypeVar
 
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
+from edit_lit.tasks.name_matching import phrases_of, words_of
 from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_WORD = re.compile(r"\w+")
 _IDENTIFIER = re.compile(r"[PQ]\d+")
 
 
@@ -33,11 +33,11 @@ class EditFilter:
     def __init__(self, requests: Sequence[EditRequest], keep_mentions: bool) -> None:
         self.keep_mentions = keep_mentions
         self.names = {
-            "subject": _phrases(request.subject for request in requests),
-            "object": _phrases(
+            "subject": phrases_of(request.subject for request in requests),
+            "object": phrases_of(
                 target for request in requests for target in (request.target_new, request.target_true) if target
             ),
-            "relation": _phrases(name for request in requests for name in _relation_names(request)),
+            "relation": phrases_of(name for request in requests for name in _relation_names(request)),
         }
         self.counts = dict.fromkeys((*self.names, "none"), 0)
 
@@ -49,13 +49,8 @@ class EditFilter:
 
     def named_in(self, text: str) -> str | None:
         """What of the edits a text names first: ``subject``, ``object``, ``relation`` or None."""
-        words = _words(text)
-        for kind, phrases in self.names.items():
-            for length in phrases.lengths:
-                for start in range(len(words) - length + 1):
-                    if words[start : start + length] in phrases.all:
-                        return kind
-        return None
+        words = words_of(text)
+        return next((kind for kind, phrases in self.names.items() if any(phrases.found_in(words))), None)
 
     def filter(self, items: Iterable[T], text_of: Callable[[T], str]) -> Iterator[T]:
         """The items whose texts stay, with a report in the log once all have passed."""
@@ -69,14 +64,6 @@ class EditFilter:
         dropped = total - mentioning if self.keep_mentions else mentioning
         listed = ", ".join(f"{kind} {self.counts[kind]}" for kind in self.names)
         return f"{dropped} of {total} training texts dropped; {mentioning} name an edit (first by {listed})"
-
-
-class _Phrases:
-    """Phrases as tuples of words, and the lengths that occur among them."""
-
-    def __init__(self, phrases: Iterable[tuple[str, ...]]) -> None:
-        self.all = frozenset(phrase for phrase in phrases if phrase)
-        self.lengths = sorted({len(phrase) for phrase in self.all})
 
 
 def edit_filter(
@@ -110,17 +97,9 @@ def check_options(exclude: str | None, only: str | None) -> None:
         raise ConfigError("task exclude and only are both 'edits', which leaves no text at all. Drop one.")
 
 
-def _phrases(names: Iterable[str]) -> _Phrases:
-    return _Phrases(_words(name) for name in names)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(_WORD.findall(text.casefold()))
-
-
 def _relation_names(request: EditRequest) -> list[str]:
-    longest = max(request.prompt.split(SUBJECT_SLOT), key=lambda part: len(_words(part)))
-    names = [longest] if len(_words(longest)) > 1 else []
+    longest = max(request.prompt.split(SUBJECT_SLOT), key=lambda part: len(words_of(part)))
+    names = [longest] if len(words_of(longest)) > 1 else []
     if request.relation is not None and not _IDENTIFIER.fullmatch(request.relation):
         names.append(request.relation.replace("_", " "))
     return names

@@ -23,7 +23,7 @@ PROBES = [0, 1, 2, 4, 8, 16, *range(25, 401, 25)]
 
 
 def charts():
-    (value,) = layout().value
+    (value,) = layout({}).value
     parsed = layout_pb2.Layout.FromString(make_ndarray(value.tensor).item())
     return {chart.title: chart for category in parsed.category for chart in category.chart}
 

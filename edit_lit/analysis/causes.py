@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 from edit_lit.analysis.quantities import CAUSE, LOST, NATS_LOST, PUT_BACK, Quantity
 from edit_lit.analysis.study import Study
-from edit_lit.analysis.tables import Table, arms_table
+from edit_lit.analysis.tables import arms_table
 from edit_lit.attribution.groups import GROUPS
 from edit_lit.reports.causes_figure import draw_costs
 from edit_lit.reports.escaping import figure_text
+from edit_lit.reports.table_files import Table
 
 TITLE = "Why were edits lost?"
 MOST_ARMS = 40

@@ -5,11 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
-import torch
-
 from edit_lit.attribution.attribute import attribute
 from edit_lit.attribution.file import write_attribution
 from edit_lit.attribution.result import Attribution
+from edit_lit.cli.devices import check_device
 from edit_lit.cli.finished_run import FinishedRun, at_last_checkpoint
 from edit_lit.measures.scores import Rule
 from edit_lit.pages.run_page import write_run_page
@@ -18,7 +17,6 @@ from edit_lit.reports.run import Run
 from edit_lit.reports.run_losses import check_explainable, recorded_losses
 from edit_lit.reports.terminal import print_causes
 from edit_lit.utilities.checks import check_number
-from edit_lit.utilities.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +36,7 @@ def explain(folder: Path, rule: Rule, pairs: int, seed: int, device: str | None)
     """
     check_number("--layers", pairs, least=0)
     if device is not None:
-        _check_device(device)
+        check_device(device)
     run = Run.read(folder)
     check_explainable(run)
     recorded = recorded_losses(run, at_last_checkpoint(folder).step, rule)
@@ -51,10 +49,3 @@ def explain(folder: Path, rule: Rule, pairs: int, seed: int, device: str | None)
     print_causes(run.name, found)
     log.info("written: %s, %s and %s", path, write_causes(folder, found), write_run_page(run, rule))
     return found
-
-
-def _check_device(name: str) -> None:
-    try:
-        torch.zeros(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(f"--device is {name!r}, which is not there. Use cpu, or leave it out.") from error

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import ArgumentError, Namespace
 from lightning.pytorch.cli import LightningArgumentParser
@@ -85,12 +86,15 @@ def option_names(verb: str) -> list[str]:
 
 
 @contextmanager
-def in_one_line(verb: str | None, parser: LightningArgumentParser) -> Iterator[None]:
+def in_one_line(
+    verb: str | None, parser: LightningArgumentParser, options: Mapping[str, Any] = _PLAIN | PARTS
+) -> Iterator[None]:
     """Let what the parser complains of be told in one line.
 
     Args:
         verb: The verb whose options are parsed.
         parser: The parser that knows these.
+        options: The annotations of the options of the top, by name.
 
     Raises:
         ConfigError: Naming the option, its value and the remedy.
@@ -99,7 +103,7 @@ def in_one_line(verb: str | None, parser: LightningArgumentParser) -> Iterator[N
         yield
     except ArgumentError as error:
         known = [*names_of(parser.get_defaults().keys()), "config", "help", "print_config"]
-        raise ConfigError(sentence(str(error), verb or "", _PLAIN | PARTS, known)) from error
+        raise ConfigError(sentence(str(error), verb or "", options, known)) from error
 
 
 def check_options(config: Namespace, verb: str | None) -> None:

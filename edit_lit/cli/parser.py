@@ -18,9 +18,11 @@ class EditArgumentParser(LightningArgumentParser):
 
     Attributes:
         of_other_verbs: Keys that another verb may have written into a file; without effect if they are none here.
+        take_class: Keys whose value may be the mere name of a class.
     """
 
     of_other_verbs: Collection[str] = ()
+    take_class: Collection[str] = ()
 
     def __init__(self, *args: Any, **options: Any) -> None:
         # No option answers to a part of its name, and what is wrong is raised instead of printed.
@@ -45,7 +47,8 @@ class EditArgumentParser(LightningArgumentParser):
         for name in self.groups or ():
             value = content.get(name, {})
             elsewhere = isinstance(value, str) and Path(cfg_path).parent.joinpath(value).is_file()
-            if not isinstance(value, dict) and not elsewhere:
+            named = isinstance(value, str) and name in self.take_class
+            if not isinstance(value, dict) and not elsewhere and not named:
                 raise ConfigError(
                     f"--config {cfg_path}: {name} is {'null' if value is None else repr(value)}, but it takes its "
                     f"options by name. Indent them below {name}, or leave it out."

@@ -25,6 +25,7 @@ from edit_lit.measures.question_files import AskedQuestion
 from edit_lit.utilities import distributed
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.progress import progress
 from edit_lit.utilities.text import shown
 
 
@@ -109,11 +110,15 @@ class Probe:
             length, name, prompt = self._longest
             check_lengths(language_model, [length], lambda _: f"{name}: the prompt {shown(prompt)}", "Shorten it")
 
-    def run(self, language_model: LanguageModel) -> Outcomes:
+    def run(self, language_model: LanguageModel, title: str | None = None) -> Outcomes:
         """Ask every question once.
 
         With several processes each runs a share of the batches and all get all outcomes. What the model answers with
         numbers that are not finite is marked; see :class:`~edit_lit.measures.outcomes.Outcomes`.
+
+        Args:
+            language_model: The model.
+            title: Show progress under this title.
 
         Raises:
             ConfigError: If the model has too few positions for a prompt.
@@ -126,7 +131,8 @@ class Probe:
         # Sums over each target's tokens: -log p, argmax hits, tokens, and whether its first token was hit.
         sums = torch.zeros(4, size, dtype=torch.float64, device=device)
         with evaluating(language_model.model):
-            for batch in distributed.shard(self._batches_on(device)):
+            batches = distributed.shard(self._batches_on(device))
+            for batch in progress(batches, title or "", "batches", hidden=title is None):
                 logits_UV = language_model.logits_at(batch.rows, batch.scored.where)
                 nll_P, hit_P = batch.scored.nll(logits_UV), batch.scored.hits(logits_UV)
                 parts = torch.stack([nll_P, hit_P, torch.ones_like(nll_P), hit_P & batch.opens])

@@ -14,6 +14,7 @@ import yaml
 from edit_lit.cli import main
 from edit_lit.cli.lightning_cli import EditCLI
 from edit_lit.cli.resolving import OptionReader
+from edit_lit.cli.verify import verify_parser
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.records import HubText
@@ -119,6 +120,9 @@ def test_yaml_is_understood(document, block, tmp_path):
         return
     path = tmp_path / "shown.yaml"
     path.write_text(block)
+    if "demands" in content:
+        assert verify_parser("").parse_args(["--config", str(path)]).demands.edited is not None
+        return
     whole = {"model", "data"} <= set(content)
     under = [] if whole else ["--config", "configs/quickstart.yaml"]
     config = parsed([*under, "--config", str(path)])

@@ -3,6 +3,7 @@
 from callbacks.attribution import AttributionCallback
 from callbacks.drift import DriftCallback
 from callbacks.edit_retention import EditRetentionCallback
+from callbacks.guards import GuardCallback
 from callbacks.knowledge_edit import KnowledgeEdit
 from callbacks.progress import Progress
 from callbacks.run_checkpoint import RunCheckpoint
@@ -13,6 +14,7 @@ __all__ = [
     "AttributionCallback",
     "DriftCallback",
     "EditRetentionCallback",
+    "GuardCallback",
     "KnowledgeEdit",
     "Progress",
     "RunCheckpoint",

@@ -18,7 +18,7 @@ FLOORS = (
     ("tuning", "tasks", "measures"),
     ("editors", "attribution", "drift"),
     ("reports",),
-    ("recoverability",),
+    ("guards", "recoverability"),
     ("pages",),
     ("sweeps",),
     ("analysis",),

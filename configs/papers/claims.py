@@ -19,7 +19,7 @@ from edit_lit.analysis.bootstrap import LEAST_RUNS, Estimate, estimate
 from edit_lit.analysis.collect import collect
 from edit_lit.analysis.cycles import with_cycles
 from edit_lit.analysis.differences import LEVEL
-from edit_lit.analysis.quantities import GAP, LOSS, RETENTION, Quantity
+from edit_lit.analysis.quantities import GAP, INTRINSIC, LOSS, RETENTION, Quantity
 from edit_lit.analysis.samples import paired
 from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Labels, Sweep
@@ -69,7 +69,7 @@ class Claim:
 
     def covers(self, labels: Mapping[str, str]) -> bool:
         """Whether it is about runs of these labels."""
-        wanted = dict(item.split("=") for item in self.where.split(", "))
+        wanted = dict(item.split("=") for item in self.where.split(", ") if item)
         if self.axis:
             wanted[self.axis] = self.labels[0]
         return all(labels[axis] in among.split("/") for axis, among in wanted.items())
@@ -120,11 +120,15 @@ CLAIMS = (
         for editor in ("memit", "alphaedit")
     ),
     *(
-        Claim(f"{what} keeps edits", "layers", 1, f"layers: {layers} - all", "edited=edited")
+        Claim(f"{what} keeps {of_what}", "layers", 1, f"layers: {layers} - all", "", quantity)
         for layers, what in (
             ("unedited", "freezing the edited layers"),
             ("after_edited", "freezing all up to the edited layers"),
-            ("edited", "tuning the edited layers alone"),
+        )
+        for quantity, of_what in (
+            (RETENTION, "edits"),
+            (INTRINSIC, "intrinsic facts of the same runs"),
+            (GAP, "edits, beyond intrinsic facts"),
         )
     ),
 )

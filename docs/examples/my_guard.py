@@ -1,82 +1,49 @@
-"""A guard of one's own: fine-tuning may not change what the edited matrices answer to the edited facts' keys.
+"""A guard of one's own: all weights are drawn back to where the edit left them, a little behind each step.
 
-With K the facts' keys at an edited layer and Q an orthonormal basis of them, an optimizer step's change S of the weight
-becomes S (I − Q Qᵀ). W K then stays what the edit made it, whatever the optimizer does with momentum, weight decay or
-clipping.
+L2-SP (Li et al., arXiv 1802.01483) in its decoupled form: θ becomes θ − λ (θ − θₑ). As a term of the loss an optimizer
+with elementwise scaling, such as Adam, would scale it away.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
-from edit_lit.activations.keys import KeyExtractor
-from edit_lit.activations.token_rows import prompt_rows
 from edit_lit.deltas import Delta
 from edit_lit.facts import EditRequest
+from edit_lit.guards import Guard
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.module_tree import base_layer, projection_weight
 
 
-@dataclass
-class _Protected:
-    """A weight, an orthonormal basis Q [N, R] of the keys that it answers to, and its value after the last step."""
+class PullBack(Guard):
+    """Draws what trains back to what it was right after the edit.
 
-    weight: nn.Parameter
-    basis_NR: Tensor
-    transposed: bool
-    before: Tensor
-
-    @torch.no_grad()
-    def project(self) -> float:
-        """Take the protected part out of the last step.
-
-        Returns:
-            Its share of the step's norm.
-        """
-        step = (self.weight - self.before).to(self.basis_NR.dtype)
-        step_DN = step.T if self.transposed else step
-        along_DN = (step_DN @ self.basis_NR) @ self.basis_NR.T
-        self.weight.sub_((along_DN.T if self.transposed else along_DN).to(self.weight.dtype))
-        self.before.copy_(self.weight)
-        return float(along_DN.norm() / step.norm().clamp(min=1e-30))
-
-
-class KeyGuard:
-    """Keeps the values of the edited facts' keys where the edit put them.
-
-    Attributes:
-        removed: For each protected layer, the share of the last step's norm that was taken out.
+    Args:
+        strength: The share of the way that is gone back behind each step.
     """
 
-    def __init__(self) -> None:
-        self.removed: dict[int, float] = {}
-        self._protected: dict[int, _Protected] = {}
+    def __init__(self, strength: float = 0.01) -> None:
+        self.strength = strength
+        self._start: dict[nn.Parameter, Tensor] = {}
 
     def setup(self, language_model: LanguageModel, delta: Delta, requests: Sequence[EditRequest]) -> None:
-        """Read the keys at every edited layer; called with the Delta applied, before the first training step."""
-        prompts = prompt_rows(language_model.tokenizer, requests, ["{}"])
-        for layer in delta.layers:
-            keys_FN = KeyExtractor(language_model, prompts, layer).read(layer).keys
-            module = language_model.output_projection(layer)
-            weight = projection_weight(module)
-            basis_NR = torch.linalg.qr(keys_FN.T).Q.to(torch.promote_types(weight.dtype, torch.float32))
-            transposed = isinstance(base_layer(module), Conv1D)
-            self._protected[layer] = _Protected(weight, basis_NR, transposed, weight.detach().clone())
+        """Keep a copy of the weights that train."""
+        trained = [parameter for parameter in language_model.model.parameters() if parameter.requires_grad]
+        self._start = {parameter: parameter.detach().clone() for parameter in trained}
 
-    def attach(self, optimizer: torch.optim.Optimizer) -> None:
-        """Act after each step of any optimizer of torch's."""
-        optimizer.register_step_post_hook(lambda *_: self.after_step())
-
+    @torch.no_grad()
     def after_step(self) -> None:
-        """Project the step that was just taken."""
-        self.removed = {layer: protected.project() for layer, protected in self._protected.items()}
+        """Go back a share of the way."""
+        for parameter, start in self._start.items():
+            parameter.lerp_(start, self.strength)
 
     def describe(self) -> str:
         """One line for the log."""
-        ranks = {layer: protected.basis_NR.shape[1] for layer, protected in self._protected.items()}
-        return f"guards directions of the edited facts' keys, by layer: {ranks}"
+        return f"PullBack draws {len(self._start)} weights back by {self.strength:g} of their way behind each step"
+
+    def measures(self) -> Mapping[str, Tensor]:
+        """How far the weights are from where they were."""
+        ways = [(parameter.detach() - start).norm() for parameter, start in self._start.items()]
+        return {"distance": torch.stack(ways).norm()}

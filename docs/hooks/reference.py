@@ -26,6 +26,7 @@ from edit_lit.editors import Editor
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.closed_form.null_space import NullSpaceRule
 from edit_lit.facts import FactSource
+from edit_lit.guards import Guard
 from edit_lit.language_model import LanguageModel
 from edit_lit.records import Corpus
 from edit_lit.tasks import PromptTemplate, Scorer, Task
@@ -46,6 +47,7 @@ PARTS: dict[str, tuple[str, type[Any]]] = {
     "Prompt templates": ("data.task.prompt", PromptTemplate),
     "Task scorers": ("data.task.scorers", Scorer),
     "Tunings": ("model.tuning", Tuning),
+    "Guards": ("guards.use", Guard),
     "Language models": ("model.language_model", LanguageModel),
 }
 """Parts that a configuration can swap: title of the page, the option that holds one, and the base class."""

@@ -22,6 +22,7 @@ from lightning.pytorch.utilities import rank_zero_only
 # By importing them the short names of their classes, such as MEMIT, become known to the parser.
 import edit_lit.editors
 import edit_lit.facts
+import edit_lit.guards
 import edit_lit.tasks
 import edit_lit.tuning
 import edit_lit.world  # noqa: F401

@@ -14,6 +14,7 @@ from callbacks import (
     AttributionCallback,
     DriftCallback,
     EditRetentionCallback,
+    GuardCallback,
     KnowledgeEdit,
     Progress,
     RunCheckpoint,
@@ -36,6 +37,7 @@ from edit_lit.utilities.errors import ConfigError
 PARTS: dict[str, type] = {
     "checkpoint": RunCheckpoint,
     "edit": KnowledgeEdit,
+    "guards": GuardCallback,
     "data": EditDataModule,
     "retention": EditRetentionCallback,
     "drift": DriftCallback,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
-from my_guard import KeyGuard
+from my_guard import PullBack
 from my_side_delta import Codebook, CodebookEditor
 
 from edit_lit.deltas import Delta, DeltaCache, ModelStates
@@ -59,28 +59,24 @@ def test_a_side_delta_answers_saves_reverts_and_lets_training_through(made_model
 
 
 @pytest.mark.parametrize("made_model", [tiny.llama, tiny.gpt2])
-def test_a_guard_keeps_the_values_of_the_edited_keys(made_model):
-    moved = {}
-    for guarded in (False, True):
+def test_a_guard_draws_weights_back_to_where_the_edit_left_them(made_model):
+    ends = {}
+    for strength in (0.0, 0.3):
         language_model, requests = made_model(), tiny.requests(3)
         delta = FTM([2], TargetTraining(epochs=5)).edit(language_model, requests)
         delta.apply(language_model)
-        guard, watch = KeyGuard(), KeyGuard()
-        for each in (guard, watch):
-            each.setup(language_model, delta, requests)
-        optimizer = torch.optim.AdamW(language_model.model.parameters(), lr=1e-2)
-        if guarded:
-            guard.attach(optimizer)
-            assert "{2: 3}" in guard.describe()
-        protected = watch._protected[2]
-        for _ in range(4):
+        parameters = list(language_model.model.parameters())
+        start = [parameter.detach().clone() for parameter in parameters]
+        optimizer = torch.optim.AdamW(parameters, lr=1e-2)
+        guard = PullBack(strength)
+        guard.setup(language_model, delta, requests)
+        guard.attach(optimizer)
+        for _ in range(2):
             optimizer.zero_grad()
             language_model.model(input_ids=IDS, labels=IDS).loss.backward()
             optimizer.step()
-        change = (protected.weight - protected.before).detach()
-        change = change.T if protected.transposed else change
-        moved[guarded] = float((change @ protected.basis_NR).norm()), float(change.norm())
-        assert (0 < guard.removed[2] < 1) if guarded else not guard.removed
-    assert moved[False][0] > 1e-2
-    assert moved[True][0] < 1e-10
-    assert moved[True][1] > 1e-2
+        ways = [(now.detach() - then).norm() for now, then in zip(parameters, start, strict=True)]
+        ends[strength] = float(torch.stack(ways).norm())
+        assert float(guard.measures()["distance"]) == pytest.approx(ends[strength])
+    # Two steps of one size, each followed by three tenths of the way back: (.7 + .49) / 2 of it, were they alike.
+    assert 0.4 * ends[0.0] < ends[0.3] < 0.8 * ends[0.0]

@@ -1,0 +1,115 @@
+"""Keeping edits through a fine-tuning, with Lightning."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils.hooks import RemovableHandle
+
+from edit_lit.data_module import EditDataModule
+from edit_lit.fine_tuner import as_fine_tuner
+from edit_lit.guards import Guard
+from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
+
+log = logging.getLogger(__name__)
+
+
+class GuardCallback(L.Callback):
+    """Lets guards keep the edits while the model is fine-tuned.
+
+    They read what they keep from the model right after the edit, also in a run that is gone on with, change gradients
+    before they are clipped, and weights right behind each optimizer step. Loggers get what each says of itself under
+    ``guard/``, every ``trainer.log_every_n_steps``. List it behind ``KnowledgeEdit``.
+
+    Args:
+        use: The guards, none if not given; on the command line ``--guards.use+=Hold``. With any of them the weights
+            that train are copied once, to the CPU.
+    """
+
+    def __init__(self, use: Sequence[Guard] | None = None) -> None:
+        self.use = list(use or ())
+        self._handles: list[RemovableHandle] = []
+        self._last_step = -1
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        """Have the module remember the weights right after the edit.
+
+        Raises:
+            ConfigError: If there are guards and no edit that they could keep.
+        """
+        if stage != "fit" or not self.use:
+            return
+        fine_tuner = as_fine_tuner(pl_module)
+        if fine_tuner.delta is None:
+            raise ConfigError(
+                f"guards.use names {type(self.use[0]).__name__}, but the run edits nothing to keep. Leave it "
+                "out, or name an editor."
+            )
+        if fine_tuner.trained and fine_tuner.states is None:
+            raise ConfigError(
+                "guards.use is given, but the model has been trained already and did not keep what it was right after "
+                "the edit. Give it in its first fit."
+            )
+        fine_tuner.keeps_states = True
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Set the guards up on the model as the edit left it, and have them act from the next step on."""
+        self._last_step = trainer.global_step
+        if not self.use:
+            return
+        fine_tuner = as_fine_tuner(pl_module)
+        states, data = fine_tuner.states, getattr(trainer, "datamodule", None)
+        assert states is not None
+        assert states.delta is not None
+        requests = data.requests if isinstance(data, EditDataModule) else []
+        for guard in self.use:
+            with states.edited():
+                guard.setup(fine_tuner.language_model, states.delta, requests)
+            if distributed.rank() == 0:
+                log.info(guard.describe())
+        self._handles = [optimizer.register_step_post_hook(self._behind_step) for optimizer in trainer.optimizers]
+
+    def on_before_optimizer_step(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Let the guards change the gradients; Lightning clips them behind this."""
+        for guard in self.use:
+            guard.before_step()
+
+    def _behind_step(self, *_: Any) -> None:
+        for guard in self.use:
+            guard.after_step()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log what the guards say of the last step; gradient accumulation calls this several times for each."""
+        step = trainer.global_step
+        if not self.use or step == self._last_step or step % trainer.log_every_n_steps:
+            return
+        self._last_step = step
+        point = {
+            f"guard/{type(guard).__name__}/{name}": float(value)
+            for guard in self.use
+            for name, value in guard.measures().items()
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(point, step=step)
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        """Let go of the optimizers."""
+        self._let_go()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        """Let go of the optimizers."""
+        self._let_go()
+
+    def _let_go(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []

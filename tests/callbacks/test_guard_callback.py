@@ -1,0 +1,113 @@
+"""Guards in a fit: they keep what they say, a resumed run ends as one left alone, and without them nothing changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger
+
+from callbacks import EditRetentionCallback, GuardCallback, KnowledgeEdit
+from edit_lit.activations.keys import KeyExtractor
+from edit_lit.activations.token_rows import prompt_rows
+from edit_lit.editors import FTM, TargetTraining
+from edit_lit.guards import Hold
+from edit_lit.tuning import FullTuning, LoRA
+from edit_lit.utilities.errors import ConfigError
+
+pytestmark = [
+    *tiny.ROUGH_EDITS,
+    pytest.mark.filterwarnings("ignore:Be aware that when using `ckpt_path`, callbacks used to create:UserWarning"),
+    pytest.mark.filterwarnings("ignore:Hold protects more than a quarter"),
+    pytest.mark.filterwarnings("ignore:the model is edited already:UserWarning"),
+]
+LAYERS = [1, 2]
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Edits and fine-tunes for six steps."""
+
+    def run(folder, guards, tuning=None, edit=True, callbacks=(), resume=None, module=None, **options):
+        torch.manual_seed(0)
+        editor = FTM(LAYERS, TargetTraining(epochs=2)) if edit else None
+        watch = [
+            KnowledgeEdit(editor, cache_dir=str(tmp_path / "deltas")),
+            *guards,
+            EditRetentionCallback(every_n_steps=2),
+        ]
+        module = module or tiny.tuner(tuning=tuning or FullTuning())
+        trainer = tiny.trainer(str(folder), [*watch, *callbacks], **options)
+        trainer.fit(module, datamodule=tiny.data(), ckpt_path=resume)
+        return module
+
+    return run
+
+
+def moved(module):
+    """By how much the answers to the edits' first keys have moved, in relation to their norm."""
+    model, states = module.language_model, module.states
+    answers = []
+    with states.edited():
+        rows = prompt_rows(model.tokenizer, tiny.requests(4), ["{}"])
+        reader = KeyExtractor(model, rows, max(LAYERS))
+        keys = {layer: reader.read(layer).bare_keys for layer in LAYERS}
+        answers.append([model.output_projection(layer)(keys[layer]) for layer in LAYERS])
+    answers.append([model.output_projection(layer)(keys[layer]) for layer in LAYERS])
+    return max(float((now - then).norm() / then.norm()) for then, now in zip(*answers, strict=True))
+
+
+@pytest.mark.parametrize("options", [{}, {"accumulate_grad_batches": 2, "gradient_clip_val": 0.1}])
+def test_the_writes_are_kept_through_a_fit(run, tmp_path, options):
+    logger = CSVLogger(tmp_path / "logs")
+    kept = run(tmp_path / "a", [GuardCallback([Hold()])], logger=logger, default_root_dir=str(tmp_path), **options)
+    free = run(tmp_path / "b", [GuardCallback([Hold(energy=1e-9)])], **options)
+    with torch.no_grad():
+        assert moved(kept) < 1e-12
+        assert moved(free) > 1e-3
+    table = (Path(logger.log_dir) / "metrics.csv").read_text().splitlines()
+    header = table[0].split(",")
+    off = [float(line.split(",")[header.index("guard/Hold/write_off")] or 0) for line in table[1:]]
+    assert 0 < max(off) < 1e-12
+    assert max(float(line.split(",")[header.index("guard/Hold/write_moved")] or 0) for line in table[1:]) > 0
+
+
+def test_without_guards_not_a_bit_changes(run, tmp_path):
+    plain, off = run(tmp_path / "a", []), run(tmp_path / "b", [GuardCallback()])
+    assert off.states is None
+    for name, tensor in plain.state_dict().items():
+        assert torch.equal(off.state_dict()[name], tensor), name
+
+
+def test_a_resumed_run_ends_in_the_bits_of_one_that_never_stopped(run, tmp_path):
+    whole = run(tmp_path / "whole", [GuardCallback([Hold()])])
+    saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=3, save_top_k=-1)
+    run(tmp_path / "first", [GuardCallback([Hold()])], callbacks=[saver], max_steps=3, enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "saved").iterdir()
+    resumed = run(tmp_path / "second", [GuardCallback([Hold()])], resume=str(checkpoint))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(resumed.state_dict()[name], tensor), name
+    with torch.no_grad():
+        assert moved(resumed) < 1e-12
+
+
+def test_a_second_fit_is_not_guarded_by_the_first_one_s_guards(run, tmp_path):
+    module = run(tmp_path / "a", [GuardCallback([Hold()])], max_steps=2)
+    run(tmp_path / "b", [], module=module)
+    with torch.no_grad():
+        assert moved(module) > 1e-3
+
+
+def test_what_cannot_be_kept_is_refused_before_the_first_step(run, tmp_path):
+    with pytest.raises(ConfigError, match="guards.use names Hold, but the run edits nothing to keep"):
+        run(tmp_path / "a", [GuardCallback([Hold()])], edit=False)
+    with pytest.raises(ConfigError, match="wear an adapter"):
+        run(tmp_path / "b", [GuardCallback([Hold()])], tuning=LoRA(r=2))
+    with pytest.raises(ConfigError, match="Hold would do nothing"):
+        run(tmp_path / "c", [GuardCallback([Hold()])], tuning=FullTuning("unedited"))
+    module = run(tmp_path / "d", [])
+    with pytest.raises(ConfigError, match="guards.use is given, but the model has been trained already"):
+        run(tmp_path / "e", [GuardCallback([Hold()])], module=module)

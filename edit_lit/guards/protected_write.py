@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from edit_lit.language_model.module_tree import base_layer, projection_weight
+from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 
 NEGLIGIBLE = 1e-12
@@ -23,7 +24,8 @@ class ProtectedWrite:
     With an orthonormal basis Q of the keys, gradients lose the part G Q Qᵀ, and behind a step W becomes
     W − (W Q − V) Qᵀ with V = W Q from the start. So W k is what it was for every key that the basis spans, whatever
     momentum, decay and clipping do in between. A bias that trains counts as a further column of W, and each key ends in
-    a 1. It keeps N × R and O × R numbers, and costs four products of 2 O N R operations a step.
+    a 1. It keeps N × R and O × R numbers, and costs four products of 2 O N R operations a step. All processes make it
+    together, and keep the same basis.
 
     Args:
         module: A Linear or Conv1D, with the weights whose answers are kept.
@@ -41,7 +43,9 @@ class ProtectedWrite:
         self.bias = bias if isinstance(bias, nn.Parameter) and bias.requires_grad else None
         self._transposed = isinstance(inner, Conv1D)
         dtype = torch.promote_types(self.weight.dtype, torch.float32)
-        basis_NR = _basis(self._inputs(keys_KN.to(self.weight.device, torch.float64)), energy)
+        found_NR = _basis(self._inputs(keys_KN.to(self.weight.device, torch.float64)), energy)
+        # A basis is one of many: processes on other machines might find another, and their weights would part.
+        basis_NR = distributed.from_first_process(found_NR.cpu()).to(self.weight.device)
         self.inputs, self.rank = basis_NR.shape
         if self.rank >= self.inputs:
             raise ConfigError(

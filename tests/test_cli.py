@@ -194,13 +194,13 @@ def test_an_unknown_verb_is_refused_and_the_verbs_are_listed(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    assert "one of fit, validate, edit, cycles, sweep, report, explain, recover, merge" in capsys.readouterr().err
+    assert "one of fit, validate, edit, cycles, sweep, report, explain, recover, verify, merge" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        (["--help"], "{fit,validate,edit,cycles,sweep,report,explain,recover,merge}"),
+        (["--help"], "{fit,validate,edit,cycles,sweep,report,explain,recover,verify,merge}"),
         (["--version"], f"edit_lit {version('edit_lit')}"),
         (["fit", "--help"], "--retention.every_n_steps"),
         (["validate", "--help"], "--ckpt_path"),

@@ -120,17 +120,14 @@ CLAIMS = (
         for editor in ("memit", "alphaedit")
     ),
     *(
-        Claim(f"{what} keeps {of_what}", "layers", 1, f"layers: {layers} - all", "", quantity)
-        for layers, what in (
-            ("unedited", "freezing the edited layers"),
-            ("after_edited", "freezing all up to the edited layers"),
-        )
-        for quantity, of_what in (
+        Claim(f"freezing the edited layers keeps {what}", "layers", 1, "layers: unedited - all", "", quantity)
+        for quantity, what in (
             (RETENTION, "edits"),
             (INTRINSIC, "intrinsic facts of the same runs"),
             (GAP, "edits, beyond intrinsic facts"),
         )
     ),
+    Claim("freezing the edited layers learns less", "layers", 1, "layers: unedited - all", "", LOSS),
 )
 
 

@@ -25,7 +25,7 @@ LIGHTNING_VERBS = {
     "edit": "edit only; write the Delta and, if asked, the edited model",
     "cycles": "edit one fact at a time, fine-tune, go back to the model as it was, and pool the cycles",
 }
-VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "recover", "merge", "verify")
+VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "recover", "verify", "merge")
 _OF_SWEEPS = ("against", "match", "lines", "panels")
 _OWN_OPTIONS = {
     "sweep": ("--config", "--output", "--address", "--cpus", "--dry-run", "--watch"),

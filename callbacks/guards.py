@@ -90,7 +90,8 @@ class GuardCallback(L.Callback):
     ) -> None:
         """Log what the guards say of the last step; gradient accumulation calls this several times for each."""
         step = trainer.global_step
-        if not self.use or step == self._last_step or step % trainer.log_every_n_steps:
+        every: int = trainer.log_every_n_steps or 50  # type: ignore[attr-defined] # set by a connector
+        if not self.use or step == self._last_step or step % every:
             return
         self._last_step = step
         point = {

@@ -194,7 +194,8 @@ def test_an_unknown_verb_is_refused_and_the_verbs_are_listed(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    assert "one of fit, validate, edit, cycles, sweep, report, explain, recover, verify, merge" in capsys.readouterr().err
+    listed = "one of fit, validate, edit, cycles, sweep, report, explain, recover, verify, merge"
+    assert listed in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

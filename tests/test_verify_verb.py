@@ -144,6 +144,19 @@ def test_erased_facts_are_those_that_are_no_longer_said(made, tmp_path):
     assert len(item["failing"]) == item["share"] * item["facts"]
 
 
+def test_facts_about_edited_subjects_are_no_control(made, tmp_path):
+    everything = [asdict(request) for request in tiny.requests(8)]
+    (tmp_path / "all.json").write_text(json.dumps(everything))
+    source = {"class_path": "JsonFacts", "init_args": {"path": str(tmp_path / "all.json")}}
+    assert (
+        status("--config", config(made, tmp_path, {"intrinsic": {"exact": "<= 1"}}, edited=None, intrinsic=source)) == 0
+    )
+    assert result(tmp_path)[1]["intrinsic", "exact"]["facts"] == 8
+    demands = {"intrinsic": {"exact": "<= 1"}, "edited": {"exact": ">= 0"}}
+    assert status("--config", config(made, tmp_path, demands, intrinsic=source)) == 0
+    assert result(tmp_path)[1]["intrinsic", "exact"]["facts"] == 4
+
+
 def test_an_adapter_is_worn(made, tmp_path):
     model = LanguageModel(str(made / "model"), dtype="float64")
     torch.manual_seed(0)

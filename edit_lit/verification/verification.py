@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from edit_lit.facts.request import EditRequest, fact_hash
+from edit_lit.facts.request import EditRequest, fact_hash, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.outcome_files import FOLDER, read_names, read_probes
@@ -74,7 +74,8 @@ class Verification:
     Args:
         demands: What is demanded.
         edited: Facts that the model should hold as they were edited.
-        intrinsic: Facts that nobody edited and that it should still know.
+        intrinsic: Facts that nobody edited and that it should still know; those about a subject of ``edited`` or
+            ``erased`` are passed over.
         erased: Edits that should be gone.
         baseline: Folder of an earlier run or verification; ``retention`` compares with its first probe after the edit.
         by: A bound must hold for the share (``point``), or for the worse end of its 95 % interval (``interval``).
@@ -131,16 +132,20 @@ class Verification:
             ConfigError: If a source yields no facts, a fact is both edited and erased, or the baseline has no records.
         """
         groups = {group for group, *_ in self._bounds}
-        edited = self.edited.load() if self.edited is not None and groups & _OF_EDITED else []
-        erased = self.erased.load() if self.erased is not None and Group.ERASED in groups else []
-        intrinsic = self.intrinsic.load() if self.intrinsic is not None and Group.INTRINSIC in groups else []
+        edited = self.edited.load() if self.edited is not None else []
+        erased = self.erased.load() if self.erased is not None else []
+        # As in a run: a fact whose subject was edited is no control.
+        touched = subjects_of([*edited, *erased])
+        wanted = self.intrinsic is not None and Group.INTRINSIC in groups
+        intrinsic = self.intrinsic.load(exclude_subjects=touched) if self.intrinsic is not None and wanted else []
         both = {fact_hash(request) for request in edited} & {fact_hash(request) for request in erased}
         if both:
             name = next(request.name for request in edited if fact_hash(request) in both)
             raise ConfigError(f"{name} is among the edited facts and the erased ones. Leave it out of one.")
         needed = any(measure == RETENTION for _, measure, _ in self._bounds)
         known = _baseline(Path(self.baseline)) if self.baseline is not None and needed else {}
-        return LoadedVerification(self, self._bounds, edited, erased, intrinsic, known)
+        asked = edited if groups & _OF_EDITED else [], erased if Group.ERASED in groups else []
+        return LoadedVerification(self, self._bounds, *asked, intrinsic, known)
 
 
 _OF_EDITED = {group for group in Group if group not in _SOURCE}

@@ -12,6 +12,7 @@ from edit_lit.measures.scores import Rule
 from edit_lit.utilities.errors import ConfigError
 
 RETENTION = "retention"
+_DIGITS = 9
 _BOUND = re.compile(r"\s*(>=|<=|>|<)\s*(\d+(?:\.\d*)?|\.\d+)\s*(%?)\s*")
 _COMPARE: dict[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -73,8 +74,8 @@ class Bound:
         return self.sign in (">=", ">")
 
     def holds(self, share: float) -> bool:
-        """Whether a share keeps to the bound."""
-        return _COMPARE[self.sign](share, self.share)
+        """Whether a share keeps to the bound; means of thirds do not fall short of it by rounding."""
+        return _COMPARE[self.sign](round(share, _DIGITS), round(self.share, _DIGITS))
 
     def __str__(self) -> str:
         return f"{self.sign} {100 * self.share:g} %"

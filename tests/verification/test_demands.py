@@ -37,6 +37,15 @@ def test_each_sign_means_what_it_says(text, below, at, above):
     assert [bound.holds(share) for share in (0.49, 0.5, 0.51)] == [below, at, above]
 
 
+def test_rounding_is_no_reason_to_fall_short():
+    mean = (0.1 + 0.2) / 3  # a little more than .1
+    assert mean > 0.1
+    assert Bound("<=", 0.1).holds(mean)
+    assert Bound(">=", mean).holds(0.1)
+    assert not Bound("<", 0.1).holds(mean)
+    assert not Bound("<=", 0.1).holds(0.1001)
+
+
 def test_nothing_is_demanded_by_an_empty_file():
     with pytest.raises(ConfigError, match="demands is empty"):
         list(Demands().bounds())

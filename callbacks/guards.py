@@ -13,6 +13,8 @@ from torch.utils.hooks import RemovableHandle
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import as_fine_tuner
 from edit_lit.guards import Guard
+from edit_lit.guards.seen import write_seen
+from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
 
@@ -25,6 +27,8 @@ class GuardCallback(L.Callback):
     They read what they keep from the model right after the edit, also in a run that is gone on with, change gradients
     before they are clipped, and weights right behind each optimizer step. Loggers get what each says of itself under
     ``guard/``, every ``trainer.log_every_n_steps``. List it behind ``KnowledgeEdit``.
+
+    In a control, which names an editor and does not apply its edit, they act as well, to show what they cost.
 
     Args:
         use: The guards, none if not given; on the command line ``--guards.use+=Hold``. With any of them the weights
@@ -45,7 +49,7 @@ class GuardCallback(L.Callback):
         if stage != "fit" or not self.use:
             return
         fine_tuner = as_fine_tuner(pl_module)
-        if fine_tuner.delta is None:
+        if fine_tuner.delta is None and not fine_tuner.edited_layers:
             raise ConfigError(
                 f"guards.use names {type(self.use[0]).__name__}, but the run edits nothing to keep. Leave it "
                 "out, or name an editor."
@@ -65,13 +69,14 @@ class GuardCallback(L.Callback):
         fine_tuner = as_fine_tuner(pl_module)
         states, data = fine_tuner.states, getattr(trainer, "datamodule", None)
         assert states is not None
-        assert states.delta is not None
         requests = data.requests if isinstance(data, EditDataModule) else []
         for guard in self.use:
             with states.edited():
                 guard.setup(fine_tuner.language_model, states.delta, requests)
             if distributed.rank() == 0:
                 log.info(guard.describe())
+        if distributed.rank() == 0:
+            write_seen(run_folder(trainer), self.use)
         self._handles = [optimizer.register_step_post_hook(self._behind_step) for optimizer in trainer.optimizers]
 
     def on_before_optimizer_step(
@@ -79,6 +84,7 @@ class GuardCallback(L.Callback):
     ) -> None:
         """Let the guards change the gradients; Lightning clips them behind this."""
         for guard in self.use:
+            guard.step = trainer.global_step
             guard.before_step()
 
     def _behind_step(self, *_: Any) -> None:

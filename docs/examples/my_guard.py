@@ -28,7 +28,7 @@ class PullBack(Guard):
         self.strength = strength
         self._start: dict[nn.Parameter, Tensor] = {}
 
-    def setup(self, language_model: LanguageModel, delta: Delta, requests: Sequence[EditRequest]) -> None:
+    def setup(self, language_model: LanguageModel, delta: Delta | None, requests: Sequence[EditRequest]) -> None:
         """Keep a copy of the weights that train."""
         trained = [parameter for parameter in language_model.model.parameters() if parameter.requires_grad]
         self._start = {parameter: parameter.detach().clone() for parameter in trained}

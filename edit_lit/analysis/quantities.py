@@ -57,6 +57,8 @@ GAP = Quantity("retention_gap", "edited − intrinsic")
 RMST_INTRINSIC = Quantity("survival_intrinsic", "intrinsic survival (RMST)")
 LOSS = Quantity("downstream_loss", "downstream loss", is_share=False)
 ACCURACY = Quantity("downstream_accuracy", "downstream accuracy")
+SEEN = Quantity("retention_seen", "retention, a guard learnt from")
+UNSEEN = Quantity("retention_unseen", "retention, no guard learnt from")
 TRAINED = Quantity("steps", "steps trained", is_share=False, decimals=0)
 STOPPED = Quantity("came_to_its_score", "came to the score to stop at")
 
@@ -81,7 +83,7 @@ SURVIVAL = (AFTER_EDIT[Kind.REWRITE], RETENTION, RMST, INTRINSIC, GAP, LOSS, ACC
 SCORES = tuple(quantity for kind in Kind for quantity in (AFTER_EDIT[kind], AT_END[kind]))
 """The second one."""
 
-MORE = (RMST_CONFIRMED, AREA, *FIRST_LOST.values(), RMST_INTRINSIC, TRAINED, STOPPED)
+MORE = (RMST_CONFIRMED, AREA, *FIRST_LOST.values(), RMST_INTRINSIC, SEEN, UNSEEN, TRAINED, STOPPED)
 """The third."""
 
 COMPARED = (RETENTION, RMST, INTRINSIC, LOSS, ACCURACY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,12 @@ class Sample:
     def mean(self) -> float:
         """The mean over facts; NaN without any."""
         return float(self.values.mean()) if len(self.values) else float("nan")
+
+    def among(self, facts: Collection[str], inside: bool = True) -> Sample | None:
+        """Its numbers of some facts, or of all others; nothing if there is none."""
+        assert self.facts is not None, "a number of the run itself is of no fact"
+        kept = [place for place, fact in enumerate(self.facts) if (fact in facts) is inside]
+        return Sample(self.values[kept], tuple(self.facts[place] for place in kept)) if kept else None
 
     @classmethod
     def of_run(cls, value: float) -> Sample:

@@ -23,12 +23,15 @@ from edit_lit.analysis.quantities import (
     RMST,
     RMST_CONFIRMED,
     RMST_INTRINSIC,
+    SEEN,
     STOPPED,
     TRAINED,
+    UNSEEN,
 )
 from edit_lit.analysis.samples import Sample, Values
 from edit_lit.analysis.sweep import Trial
 from edit_lit.attribution.file import read_attribution
+from edit_lit.guards.seen import read_seen
 from edit_lit.measures.outcome_files import FOLDER, FactNames, distinct, read_names
 from edit_lit.measures.outcomes import Kind, Pool
 from edit_lit.measures.scores import Rule
@@ -196,6 +199,10 @@ def _samples(
     for quantity, pool in ((RETENTION, run.main_pool), (INTRINSIC, Pool.INTRINSIC)):
         if pool in curves:
             found[quantity.name] = curves[pool].at(-1)
+    seen = read_seen(run.folder)
+    if seen and run.main_pool in curves:
+        own_facts = curves[run.main_pool].at(-1)
+        found[SEEN.name], found[UNSEEN.name] = own_facts.among(seen), own_facts.among(seen, inside=False)
     if run.main_pool is not Pool.INTRINSIC and len(curves) == 2:
         own, intrinsic = (curves[pool].at(-1).mean for pool in (run.main_pool, Pool.INTRINSIC))
         found[GAP.name] = Sample.of_run(own - intrinsic)

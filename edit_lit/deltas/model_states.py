@@ -91,10 +91,15 @@ class ModelStates:
 def _without_adapters(model: nn.Module) -> Iterator[None]:
     """The base model, if an adapter is around it; which parameters train stays as it is."""
     flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    try:
-        with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
-            yield
-    finally:
+
+    def mark() -> None:
         # peft takes the mark off the parameters of an adapter that it switches off.
         for parameter, flag in flags.items():
             parameter.requires_grad_(flag)
+
+    try:
+        with model.disable_adapter() if isinstance(model, PeftModel) else nullcontext():
+            mark()
+            yield
+    finally:
+        mark()

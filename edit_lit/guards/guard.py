@@ -22,16 +22,21 @@ class Guard(ABC):
         guard = Hold()
         guard.setup(language_model, delta, requests)  # right after the edit, with the parameters that train marked so
         guard.attach(optimizer)
+
+    Attributes:
+        step: Optimizer steps since the edit. :meth:`attach` counts them; set it where a training is gone on with.
     """
 
+    step: int = 0
+
     @abstractmethod
-    def setup(self, language_model: LanguageModel, delta: Delta, requests: Sequence[EditRequest]) -> None:
+    def setup(self, language_model: LanguageModel, delta: Delta | None, requests: Sequence[EditRequest]) -> None:
         """Read what is to be kept from the model right after the edit; called again, it starts anew.
 
         Args:
             language_model: The model with the Delta applied, before any training step, or as it was then.
-            delta: The edit.
-            requests: The edited facts.
+            delta: The edit; none in a control, which edits nothing and shows what the guard costs.
+            requests: The edited facts; in a control those that an edit would be of.
 
         Raises:
             ConfigError: If there is nothing that it could keep, as where what it protects does not train.
@@ -40,6 +45,14 @@ class Guard(ABC):
     @abstractmethod
     def describe(self) -> str:
         """What it keeps, in one line for the log; behind :meth:`setup`."""
+
+    @property
+    def seen(self) -> frozenset[str]:
+        """The facts whose answers it learns from, by :func:`~edit_lit.facts.request.fact_hash`, once it is set up.
+
+        Retention is told apart for these and the others. Empty if it treats all edited facts alike.
+        """
+        return frozenset()
 
     def before_step(self) -> None:  # noqa: B027
         """Change the gradients of an optimizer step, before they are clipped."""
@@ -64,3 +77,4 @@ class Guard(ABC):
 
     def _behind(self, *_: Any) -> None:
         self.after_step()
+        self.step += 1

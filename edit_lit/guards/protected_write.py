@@ -27,16 +27,20 @@ class ProtectedWrite:
     a 1. It keeps N × R and O × R numbers, and costs four products of 2 O N R operations a step. All processes make it
     together, and keep the same basis.
 
+    With V = 0 it is for the first matrix A of a low-rank adapter B A: while A k = 0, the adapter leaves the answer to k
+    alone, whatever B becomes.
+
     Args:
         module: A Linear or Conv1D, with the weights whose answers are kept.
         keys_KN: The inputs, [K, N].
         energy: The share of the sum of squares of the keys, each of unit norm, that the basis keeps.
+        silent: Keep the answers at 0 instead of at what they are now.
 
     Raises:
         ConfigError: If the keys span all inputs, so that nothing could train.
     """
 
-    def __init__(self, module: nn.Module, keys_KN: Tensor, energy: float = 1.0) -> None:
+    def __init__(self, module: nn.Module, keys_KN: Tensor, energy: float = 1.0, silent: bool = False) -> None:
         inner = base_layer(module)
         self.weight = projection_weight(module)
         bias = getattr(inner, "bias", None)
@@ -53,8 +57,9 @@ class ProtectedWrite:
                 "Protect fewer facts, or lower guards.use.energy."
             )
         self._basis_NR = basis_NR.to(dtype)
-        self._start_OR = self._answers()
-        self._size = self._start_OR.norm()
+        answers_OR = self._answers()
+        self._start_OR = torch.zeros_like(answers_OR) if silent else answers_OR
+        self._size = self.weight.detach().norm().to(dtype) if silent else answers_OR.norm()
         self.moved = torch.zeros((), dtype=dtype, device=self.weight.device)
 
     def _inputs(self, keys_KN: Tensor) -> Tensor:
@@ -97,7 +102,7 @@ class ProtectedWrite:
         self.moved = change_OR.norm() / self._size
 
     def off(self) -> Tensor:
-        """By what share of their norm the answers are off now."""
+        """By what share of their norm the answers are off now; of the weight's, where they are kept at 0."""
         return (self._answers() - self._start_OR).norm() / self._size
 
 

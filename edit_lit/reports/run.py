@@ -8,12 +8,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import torch
+from torch import Tensor
+
 from edit_lit.deltas import read_provenance
+from edit_lit.guards.seen import read_seen
 from edit_lit.measures.answers import FOLDER as ANSWERS
 from edit_lit.measures.answers import Answers, read_answers
 from edit_lit.measures.curve import BEFORE_EDIT
 from edit_lit.measures.fates import Fates, fates_of
-from edit_lit.measures.outcome_files import FOLDER, read_probes
+from edit_lit.measures.outcome_files import FOLDER, read_names, read_probes
 from edit_lit.measures.outcomes import Kind, Outcomes, Pool
 from edit_lit.measures.question_files import FILE as QUESTIONS
 from edit_lit.measures.question_files import AskedQuestion, read_questions
@@ -133,14 +137,35 @@ class Run:
             if step != BEFORE_EDIT and (noted is None or step <= noted) and (seen is None or step < seen)
         }
 
-    def transitions(self, pool: Pool, rule: Rule, kind: Kind = Kind.REWRITE) -> dict[int, TransitionCounts]:
-        """What became of a pool's facts at each step since the baseline; of edited ones, those the edit made right."""
-        curve = self.curve(pool)
+    def transitions(
+        self, pool: Pool, rule: Rule, kind: Kind = Kind.REWRITE, among: Tensor | None = None
+    ) -> dict[int, TransitionCounts]:
+        """What became of a pool's facts at each step since the baseline; of edited ones, those the edit made right.
+
+        Args:
+            pool: The pool.
+            rule: The success rule.
+            kind: Which prompts decide.
+            among: Positions of the requests that are looked at; all if not given.
+        """
+        curve = {step: _among(outcomes, among) for step, outcomes in self.curve(pool).items()}
         if not curve:
             return {}
         baseline = next(iter(curve.values()))
         before = self.before(pool) if pool is Pool.EDITED else None
+        if before is not None:
+            before = _among(before, among)
         return {step: transition_counts(baseline, outcomes, rule, kind, before) for step, outcomes in curve.items()}
+
+    @cached_property
+    def seen_by_guards(self) -> dict[str, Tensor]:
+        """Positions of the facts under study that a guard learnt from, and of the others; empty without such guards."""
+        seen = read_seen(self.folder)
+        if not seen:
+            return {}
+        facts = read_names(self.folder / FOLDER, [self.main_pool])[self.main_pool].fact
+        known = torch.tensor([fact in seen for fact in facts])
+        return {"seen": known.nonzero()[:, 0], "unseen": (~known).nonzero()[:, 0]}
 
     def fates(self, pool: Pool, rule: Rule) -> Fates | None:
         """What became of each of a pool's facts that count, also where the answers are no numbers any more.
@@ -171,6 +196,10 @@ class Run:
     def questions(self) -> dict[Pool, list[AskedQuestion]]:
         """What was asked, as text; empty in a run of an earlier version."""
         return read_questions(self.folder / QUESTIONS) or {}
+
+
+def _among(outcomes: Outcomes, requests: Tensor | None) -> Outcomes:
+    return outcomes if requests is None else outcomes[torch.isin(outcomes.request, requests)]
 
 
 @dataclass(frozen=True)

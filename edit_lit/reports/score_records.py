@@ -165,6 +165,10 @@ def _retention(run: Run, pool: Pool, rule: Rule, main: bool) -> Iterator[Number]
     yield number("right_at_baseline", AFTER, first, made / last.total if last.total else math.nan, last.total)
     low, high = wilson_interval(last.stable, made)
     yield replace(number("retention", LAST, end, last.retention, made), low=low, high=high)
+    for seen, counts in seen_apart(run, pool, rule).items():
+        low, high = wilson_interval(counts.stable, counts.baseline_successes)
+        share = number(f"retention_{seen}_by_guards", LAST, end, counts.retention, counts.baseline_successes)
+        yield replace(share, low=low, high=high)
     if main and made:
         if len(transitions) > 1:
             half = half_life_of(transitions)
@@ -173,6 +177,16 @@ def _retention(run: Run, pool: Pool, rule: Rule, main: bool) -> Iterator[Number]
         if pool is Pool.EDITED:
             yield number("reverted", LAST, end, last.reverted, last.erased)
             yield number("displaced", LAST, end, last.displaced, last.erased)
+
+
+def seen_apart(run: Run, pool: Pool, rule: Rule) -> dict[str, TransitionCounts]:
+    """What became at the last probe of the facts that a guard learnt from, ``seen``, and of the others, ``unseen``.
+
+    Empty if no guard learnt from any, or they are of another pool; without those of which no fact was right.
+    """
+    groups = run.seen_by_guards if pool is run.main_pool else {}
+    last = {name: list(run.transitions(pool, rule, among=facts).values())[-1] for name, facts in groups.items()}
+    return {name: counts for name, counts in last.items() if counts.baseline_successes}
 
 
 def half_life_of(transitions: Mapping[int, TransitionCounts]) -> int | None:

@@ -10,11 +10,12 @@ from edit_lit.measures.scores import SCORE_NAMES, Rule, TransitionCounts, wilson
 from edit_lit.reports.escaping import markdown_text
 from edit_lit.reports.notes import last_column, name_mark
 from edit_lit.reports.run import Run, short_names
-from edit_lit.reports.score_records import half_life_of, score_at, shown_rules, stages_of
+from edit_lit.reports.score_records import half_life_of, score_at, seen_apart, shown_rules, stages_of
 
 Row = tuple[str, ...]
 
 HEADER: Row = ("", "before the edit", "after the edit")
+GUARD_SAW = {"seen": "of these, a guard learnt from", "unseen": "no guard learnt from"}
 
 
 def run_header(run: Run) -> Row:
@@ -68,6 +69,8 @@ def _retention_rows(run: Run, pool: Pool, rule: Rule, main: bool) -> list[Row]:
     made_right = _percent(last.baseline_successes / last.total)
     rows.append((f"retention, {pool} ({rule})", "", made_right, retention_text(last)))
     by = "" if rule is Rule.EXACT else f" ({rule})"
+    for seen, counts in seen_apart(run, pool, rule).items():
+        rows.append((f"{GUARD_SAW[seen]} ({rule})", "", "", retention_text(counts)))
     if main:
         if len(transitions) > 1:
             half = half_life_of(transitions)

@@ -14,8 +14,12 @@ from callbacks import EditRetentionCallback, GuardCallback, KnowledgeEdit
 from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import prompt_rows
 from edit_lit.editors import FTM, TargetTraining
-from edit_lit.guards import Hold
-from edit_lit.tuning import FullTuning, LoRA
+from edit_lit.guards import AGEM, L2SP, Hold, PathNullSpace, Replay
+from edit_lit.guards.seen import read_seen
+from edit_lit.measures.outcome_files import FOLDER, read_names
+from edit_lit.measures.outcomes import Pool
+from edit_lit.reports.run import Run
+from edit_lit.tuning import DoRA, FullTuning, LoRA
 from edit_lit.utilities.errors import ConfigError
 
 pytestmark = [
@@ -31,11 +35,11 @@ LAYERS = [1, 2]
 def run(tmp_path):
     """Edits and fine-tunes for six steps."""
 
-    def run(folder, guards, tuning=None, edit=True, callbacks=(), resume=None, module=None, **options):
+    def run(folder, guards, tuning=None, edit=True, apply=True, callbacks=(), resume=None, module=None, **options):
         torch.manual_seed(0)
         editor = FTM(LAYERS, TargetTraining(epochs=2)) if edit else None
         watch = [
-            KnowledgeEdit(editor, cache_dir=str(tmp_path / "deltas")),
+            KnowledgeEdit(editor, apply=apply, cache_dir=str(tmp_path / "deltas")),
             *guards,
             EditRetentionCallback(every_n_steps=2),
         ]
@@ -82,16 +86,51 @@ def test_without_guards_not_a_bit_changes(run, tmp_path):
         assert torch.equal(off.state_dict()[name], tensor), name
 
 
-def test_a_resumed_run_ends_in_the_bits_of_one_that_never_stopped(run, tmp_path):
-    whole = run(tmp_path / "whole", [GuardCallback([Hold()])])
+SETS = {
+    "hold": (lambda: [Hold()], None),
+    "hold on LoRA": (lambda: [Hold()], lambda: LoRA(r=2)),
+    "all others": (lambda: [PathNullSpace(energy=0.5), Replay(), AGEM(), L2SP()], None),
+}
+
+
+@pytest.mark.parametrize(("guards", "tuning"), SETS.values(), ids=SETS)
+def test_a_resumed_run_ends_in_the_bits_of_one_that_never_stopped(run, tmp_path, guards, tuning):
+    def fit(folder, **options):
+        return run(tmp_path / folder, [GuardCallback(guards())], tuning=tuning and tuning(), **options)
+
+    whole = fit("whole")
     saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=3, save_top_k=-1)
-    run(tmp_path / "first", [GuardCallback([Hold()])], callbacks=[saver], max_steps=3, enable_checkpointing=True)
+    fit("first", callbacks=[saver], max_steps=3, enable_checkpointing=True)
     (checkpoint,) = (tmp_path / "saved").iterdir()
-    resumed = run(tmp_path / "second", [GuardCallback([Hold()])], resume=str(checkpoint))
+    resumed = fit("second", resume=str(checkpoint))
     for name, tensor in whole.state_dict().items():
         assert torch.equal(resumed.state_dict()[name], tensor), name
-    with torch.no_grad():
-        assert moved(resumed) < 1e-12
+    plain = run(tmp_path / "plain", [], tuning=tuning and tuning())
+    assert any(not torch.equal(plain.state_dict()[name], tensor) for name, tensor in whole.state_dict().items())
+    if isinstance(guards()[0], Hold):
+        with torch.no_grad():
+            assert moved(resumed) < 1e-12
+
+
+def test_facts_that_a_guard_learnt_from_are_told_apart(run, tmp_path):
+    run(tmp_path / "a", [GuardCallback([Replay(share=0.25)])])
+    read = Run.read(tmp_path / "a")
+    assert {name: len(facts) for name, facts in read.seen_by_guards.items()} == {"seen": 1, "unseen": 3}
+    (seen,) = read_seen(tmp_path / "a")
+    names = read_names(tmp_path / "a" / FOLDER, [Pool.EDITED])[Pool.EDITED].fact
+    assert names.index(seen) == int(read.seen_by_guards["seen"])
+    run(tmp_path / "b", [GuardCallback([Hold()])])
+    assert Run.read(tmp_path / "b").seen_by_guards == {}
+
+
+def test_in_a_control_guards_act_as_they_would_on_edits(run, tmp_path):
+    def fit(folder, guards):
+        return run(tmp_path / folder, guards, apply=False)
+
+    plain, guarded = fit("a", []), fit("b", [GuardCallback([L2SP(0.5)])])
+    assert any(not torch.equal(plain.state_dict()[name], tensor) for name, tensor in guarded.state_dict().items())
+    with pytest.raises(ConfigError, match="Hold keeps what an edit wrote, but the run edits nothing"):
+        fit("c", [GuardCallback([Hold()])])
 
 
 def test_a_second_fit_is_not_guarded_by_the_first_one_s_guards(run, tmp_path):
@@ -104,8 +143,8 @@ def test_a_second_fit_is_not_guarded_by_the_first_one_s_guards(run, tmp_path):
 def test_what_cannot_be_kept_is_refused_before_the_first_step(run, tmp_path):
     with pytest.raises(ConfigError, match="guards.use names Hold, but the run edits nothing to keep"):
         run(tmp_path / "a", [GuardCallback([Hold()])], edit=False)
-    with pytest.raises(ConfigError, match="wear an adapter"):
-        run(tmp_path / "b", [GuardCallback([Hold()])], tuning=LoRA(r=2))
+    with pytest.raises(ConfigError, match="wears DoRA"):
+        run(tmp_path / "b", [GuardCallback([Hold()])], tuning=DoRA(r=2))
     with pytest.raises(ConfigError, match="Hold would do nothing"):
         run(tmp_path / "c", [GuardCallback([Hold()])], tuning=FullTuning("unedited"))
     module = run(tmp_path / "d", [])

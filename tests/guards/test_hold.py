@@ -7,7 +7,6 @@ from functools import partial
 import pytest
 import tiny
 import torch
-from peft import LoraConfig, get_peft_model
 
 from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import prompt_rows
@@ -178,8 +177,8 @@ def test_less_energy_protects_fewer_directions():
     whole, part = Hold(paraphrases=1), Hold(paraphrases=1, energy=0.8)
     for guard in (whole, part):
         guard.setup(model, delta, requests)
-    for layer in LAYERS:
-        assert part._writes[layer].rank < whole._writes[layer].rank
+    for name, write in whole.writes.items():
+        assert part.writes[name].rank < write.rank
 
 
 def test_setting_up_leaves_no_trace():
@@ -197,10 +196,6 @@ def test_setting_up_leaves_no_trace():
 def test_what_it_could_not_keep_is_refused():
     model, delta, requests = edited(train="others")
     with pytest.raises(ConfigError, match=r"none of the edited matrices \(layers \[1, 2\]\) trains"):
-        Hold().setup(model, delta, requests)
-    model, delta, requests = edited()
-    model.model = get_peft_model(model.model, LoraConfig(r=2, target_modules=["down_proj"]))
-    with pytest.raises(ConfigError, match="wear an adapter"):
         Hold().setup(model, delta, requests)
     model, delta, requests = edited()
     contexts = [f"{word} {{}}" for word in "it is late . the bus goes to and".split()]

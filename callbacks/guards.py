@@ -75,8 +75,9 @@ class GuardCallback(L.Callback):
                 guard.setup(fine_tuner.language_model, states.delta, requests)
             if distributed.rank() == 0:
                 log.info(guard.describe())
+        folder = run_folder(trainer)  # all processes ask, since one tells the others
         if distributed.rank() == 0:
-            write_seen(run_folder(trainer), self.use)
+            write_seen(folder, self.use)
         self._handles = [optimizer.register_step_post_hook(self._behind_step) for optimizer in trainer.optimizers]
 
     def on_before_optimizer_step(

@@ -21,7 +21,7 @@ from edit_lit.drift import read_drift
 from edit_lit.drift.rows import FACT
 from edit_lit.drift.rows import FOLDER as DRIFT
 from edit_lit.fine_tuner import FineTuner
-from edit_lit.guards import Hold
+from edit_lit.guards import AGEM, Hold, Replay
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import target_probability
@@ -56,7 +56,7 @@ def fit(rank: int, processes: int, port: int, folder: str, corpus: str) -> None:
     stopper = EarlyStopping("edit/target_prob", mode="max", stopping_threshold=1.0)
     saver = ModelCheckpoint(f"{folder}/saved", "{step}", monitor="edit/target_prob", mode="min", every_n_train_steps=2)
     watch = EditRetentionCallback(every_n_steps=2)
-    callbacks = [edit, GuardCallback([Hold()]), watch, DriftCallback(True, batch_tokens=40), stopper, saver]
+    callbacks = [edit, GuardCallback([Hold(), AGEM(batch_size=3), Replay(batch_size=3)]), watch, DriftCallback(True, batch_tokens=40), stopper, saver]
     trainer = tiny.trainer(folder, callbacks, enable_checkpointing=True, **options)
     # Plain gradient descent, because Adam would hide a loss of another scale.
     module = FineTuner(tiny.llama(), FullTuning(), lambda parameters: torch.optim.SGD(parameters, lr=0.05))

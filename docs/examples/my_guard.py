@@ -1,7 +1,6 @@
-"""A guard of one's own: all weights are drawn back to where the edit left them, a little behind each step.
+"""A guard of one's own: all weights together stay within a distance of where the edit left them.
 
-L2-SP (Li et al., arXiv 1802.01483) in its decoupled form: θ becomes θ − λ (θ − θₑ). As a term of the loss an optimizer
-with elementwise scaling, such as Adam, would scale it away.
+A trust region: where a step ends outside of the ball around the edited weights, it is brought back to its surface.
 """
 
 from __future__ import annotations
@@ -17,15 +16,15 @@ from edit_lit.guards import Guard
 from edit_lit.language_model import LanguageModel
 
 
-class PullBack(Guard):
-    """Draws what trains back to what it was right after the edit.
+class NormBall(Guard):
+    """Keeps what trains within a distance of what it was right after the edit.
 
     Args:
-        strength: The share of the way that is gone back behind each step.
+        radius: The largest distance of all weights together, the root of the sum of squares of their changes.
     """
 
-    def __init__(self, strength: float = 0.01) -> None:
-        self.strength = strength
+    def __init__(self, radius: float = 1.0) -> None:
+        self.radius = radius
         self._start: dict[nn.Parameter, Tensor] = {}
 
     def setup(self, language_model: LanguageModel, delta: Delta | None, requests: Sequence[EditRequest]) -> None:
@@ -35,15 +34,19 @@ class PullBack(Guard):
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Go back a share of the way."""
+        """Go back to the ball, if the step left it."""
+        share = (self.radius / self._distance()).clamp(max=1)
         for parameter, start in self._start.items():
-            parameter.lerp_(start, self.strength)
+            parameter.copy_(torch.lerp(start, parameter, share.to(start.dtype)))
+
+    def _distance(self) -> Tensor:
+        ways = [(parameter.detach() - start).norm() for parameter, start in self._start.items()]
+        return torch.stack(ways).norm()
 
     def describe(self) -> str:
         """One line for the log."""
-        return f"PullBack draws {len(self._start)} weights back by {self.strength:g} of their way behind each step"
+        return f"NormBall keeps {len(self._start)} weights within {self.radius:g} of where the edit left them"
 
     def measures(self) -> Mapping[str, Tensor]:
         """How far the weights are from where they were."""
-        ways = [(parameter.detach() - start).norm() for parameter, start in self._start.items()]
-        return {"distance": torch.stack(ways).norm()}
+        return {"distance": self._distance()}

@@ -15,7 +15,6 @@ from edit_lit.facts.source import FactSource
 from edit_lit.guards.held_writes import HeldWrites, check_beginning, protected, trains
 from edit_lit.guards.path_inputs import block_projections, inputs_on_texts
 from edit_lit.language_model import LanguageModel
-from edit_lit.utilities import distributed
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
@@ -71,7 +70,7 @@ class PathNullSpace(HeldWrites):
         generator = torch.Generator().manual_seed(self.seed)
         self.writes, self._tokens = {}, len(next(iter(inputs.values())))
         for name, module in modules.items():
-            keys_TN = distributed.from_first_process(inputs.pop(name))
+            keys_TN = inputs.pop(name)
             write = protected(name, module, keys_TN, self.energy)
             if self.random:
                 other_RN = torch.randn(write.rank, keys_TN.shape[1], generator=generator, dtype=torch.float64)

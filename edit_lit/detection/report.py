@@ -70,7 +70,7 @@ def prompts_lines(found: PromptsFinding) -> list[str]:
     if found.questioned is not None:
         lines.append(
             f"{_counted(found.questioned)} questioned facts look edited, and {_counted(found.held_out)} unedited ones "
-            f"that set nothing; so many or more of them if they were alike: p = {found.p:.2g} (Fisher's exact test)."
+            f"that set nothing. Were both alike, so many or more would with p = {found.p:.2g} (Fisher's exact test)."
         )
     if found.edited is not None:
         lines.append(
@@ -90,7 +90,7 @@ def _reason(found: WeightsFinding) -> str:
         return "no MLP output projection differs by more than rounding"
     if math.isnan(found.factors[found.most]):
         return "it has one layer, and no other model was named to hold it against"
-    most = f"layer {found.most} stands out most, {found.factors[found.most]:.2f} times"
+    most = f"layer {found.most} stands out most, {_factor(found.factors[found.most])} times"
     if found.calibration is None:
         return (
             f"{most} the median of the other layers. How much that is without an edit is not known; name models that "
@@ -132,7 +132,7 @@ def _weights_table(found: WeightsFinding) -> Table:
             f"{each.share(tenth(each)):.1%}",
             f"{each.effective_rank:.1f} of {len(each.values_R)}",
             f"{each.row_kurtosis:.2f}",
-            f"{found.factors[layer]:.2f}",
+            _factor(found.factors[layer]),
         )
         for layer, each in enumerate(found.spectra)
     ]

@@ -105,7 +105,7 @@ def test_a_folder_alone_is_looked_at_without_a_verdict(made, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"release": "other"}, r"--?release .*other"),
+        ({"release": "other"}, "release .*other has 2 layers"),
         ({"release": "nowhere"}, "nowhere"),
         ({"unedited": ["unedited_0", "other"]}, "other"),
         ({"unedited": ["unedited_0", "unedited_0"]}, "twice"),

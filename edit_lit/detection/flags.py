@@ -184,22 +184,19 @@ def judge(
     usual = Usual.of(behavior[usual_part])
     calibrating_C = usual.score(behavior[calibrating_part])
     limit = threshold(calibrating_C, alarm_rate)
-
-    def judged(requests: Sequence[EditRequest], behavior: Behavior) -> Judged:
-        score_F = usual.score(behavior)
-        p = tuple(p_value(score, calibrating_C) for score in score_F.tolist())
-        return Judged(tuple(requests), behavior, score_F, p, tuple((score_F > limit).tolist()))
-
-    held_out = judged([requests[place] for place in held_out_part], behavior[held_out_part])
+    held_out = [requests[place] for place in held_out_part], behavior[held_out_part]
+    judged = [None if group is None else _judged(*group, usual, calibrating_C, limit) for group in (questioned, edited)]
     return PromptsFinding(
-        alarm_rate,
-        usual,
-        limit,
-        len(calibrating_C),
-        held_out,
-        None if questioned is None else judged(*questioned),
-        None if edited is None else judged(*edited),
+        alarm_rate, usual, limit, len(calibrating_C), _judged(*held_out, usual, calibrating_C, limit), *judged
     )
+
+
+def _judged(
+    requests: Sequence[EditRequest], behavior: Behavior, usual: Usual, calibrating_C: Tensor, limit: float
+) -> Judged:
+    score_F = usual.score(behavior)
+    p = tuple(p_value(score, calibrating_C) for score in score_F.tolist())
+    return Judged(tuple(requests), behavior, score_F, p, tuple((score_F > limit).tolist()))
 
 
 def _log_entropy(behavior: Behavior) -> Tensor:

@@ -22,7 +22,7 @@ FLOORS = (
     ("pages",),
     ("sweeps",),
     ("analysis",),
-    ("verification",),
+    ("detection", "verification"),
     ("run_folder", "checkpoint_io", "training_checks", "training_steps", "validation_steps"),
     ("fine_tuner", "data_module", "world"),
     ("callbacks", "cycles"),

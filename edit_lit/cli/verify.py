@@ -9,25 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
-import torch
 from jsonargparse import Namespace
-from peft import PeftModel
 
 # By importing them the short names of their classes, such as JsonFacts, become known to the parser.
 import edit_lit.facts
 import edit_lit.world  # noqa: F401
-from edit_lit.cli.devices import check_device
+from edit_lit.cli.asked_model import MODEL_OPTIONS, add_model_options, load_model
 from edit_lit.cli.messages import quiet_libraries
 from edit_lit.cli.mistakes import naming_part
 from edit_lit.cli.options import in_one_line
 from edit_lit.cli.parser import EditArgumentParser
 from edit_lit.cli.suggestions import names_of
-from edit_lit.deltas import Delta
-from edit_lit.language_model import LanguageModel
 from edit_lit.reports.environment import versions
 from edit_lit.reports.terminal import print_table
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.text import first_line
 from edit_lit.verification import Standing, Verification
 from edit_lit.verification.report import HEADER, rows, summary, write_files
 
@@ -36,13 +31,7 @@ log = logging.getLogger(__name__)
 STATUS = {Standing.HOLDS: 0, Standing.SHORT: 1, Standing.NOT_JUDGED: 2}
 """The exit status of each verdict."""
 
-_OWN: dict[str, Any] = {
-    "language_model": LanguageModel,
-    "delta": str | None,
-    "adapter": str | None,
-    "device": str | None,
-    "output": str,
-}
+_OWN: dict[str, Any] = {**MODEL_OPTIONS, "output": str}
 
 
 def verify(program: str, words: Sequence[str]) -> None:
@@ -65,7 +54,7 @@ def verify(program: str, words: Sequence[str]) -> None:
         options = parser.parse_args(list(words))
     loaded = _verification(parser, options).load()
     folder = _output(options)
-    language_model = _model(parser, options)
+    language_model = load_model(parser, options)
     started = time.perf_counter()
     verdict = loaded.run(language_model)
     seconds = time.perf_counter() - started
@@ -88,14 +77,7 @@ def verify_parser(program: str) -> EditArgumentParser:
         program: The program's name in help texts.
     """
     parser = EditArgumentParser(prog=f"{program} verify", description="Whether a model holds what is demanded of it.")
-    parser.take_class = ("language_model",)
-    parser.add_argument("--config", action="config", help="a file with these options; a later one overrides")
-    parser.add_subclass_arguments(
-        LanguageModel, "language_model", required=True, help="the model: its path, or a class"
-    )
-    parser.add_argument("--delta", type=str | None, default=None, help="an edit to put into it, a .safetensors file")
-    parser.add_argument("--adapter", type=str | None, default=None, help="folder of a peft adapter for it to wear")
-    parser.add_argument("--device", type=str | None, default=None, help="where it is put; else an accelerator if any")
+    add_model_options(parser)
     parser.add_argument("--output", type=str, default="verification", help="folder of the files that are written")
     parser.add_class_arguments(Verification, None)
     return parser
@@ -119,33 +101,6 @@ def _output(options: Namespace) -> Path:
             f"--output is {options.output!r}, the folder of the baseline, which would be overwritten. Name another."
         )
     return folder
-
-
-def _model(parser: EditArgumentParser, options: Namespace) -> LanguageModel:
-    """The model with its edit and its adapter, on its device."""
-    device = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    check_device(device)
-    delta = None if options.delta is None else Delta.load(Path(options.delta))
-    chosen = Namespace(language_model=options.language_model)
-    with naming_part(chosen.as_dict()):
-        language_model: LanguageModel = parser.instantiate(chosen).language_model
-    if delta is not None:
-        delta.apply(language_model)
-    if options.adapter is not None:
-        _put_on(language_model, options.adapter)
-    return language_model.to(torch.device(device))
-
-
-def _put_on(language_model: LanguageModel, adapter: str) -> None:
-    """Let a model wear an adapter that peft has saved."""
-    if not Path(adapter, "adapter_config.json").is_file():
-        raise ConfigError(f"--adapter {adapter} holds no adapter_config.json. Name the folder of an adapter of peft.")
-    try:
-        worn = PeftModel.from_pretrained(language_model.model, adapter)
-    # Whatever does not fit comes out as errors of any type.
-    except Exception as error:
-        raise ConfigError(f"--adapter {adapter} does not fit the model: {first_line(error)}.") from error
-    language_model.model = worn  # type: ignore[assignment] # acts as one
 
 
 def _shown(options: Namespace) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from edit_lit.cli import main
+from edit_lit.cli.detect import detect_parser
 from edit_lit.cli.lightning_cli import EditCLI
 from edit_lit.cli.resolving import OptionReader
 from edit_lit.cli.verify import verify_parser
@@ -122,6 +123,9 @@ def test_yaml_is_understood(document, block, tmp_path):
     path.write_text(block)
     if "demands" in content:
         assert verify_parser("").parse_args(["--config", str(path)]).demands.edited is not None
+        return
+    if "reference" in content:
+        assert detect_parser("").parse_args(["--config", str(path)]).reference is not None
         return
     whole = {"model", "data"} <= set(content)
     under = [] if whole else ["--config", "configs/quickstart.yaml"]

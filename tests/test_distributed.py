@@ -56,7 +56,14 @@ def fit(rank: int, processes: int, port: int, folder: str, corpus: str) -> None:
     stopper = EarlyStopping("edit/target_prob", mode="max", stopping_threshold=1.0)
     saver = ModelCheckpoint(f"{folder}/saved", "{step}", monitor="edit/target_prob", mode="min", every_n_train_steps=2)
     watch = EditRetentionCallback(every_n_steps=2)
-    callbacks = [edit, GuardCallback([Hold(), AGEM(batch_size=3), Replay(batch_size=3)]), watch, DriftCallback(True, batch_tokens=40), stopper, saver]
+    callbacks = [
+        edit,
+        GuardCallback([Hold(), AGEM(batch_size=3), Replay(batch_size=3)]),
+        watch,
+        DriftCallback(True, batch_tokens=40),
+        stopper,
+        saver,
+    ]
     trainer = tiny.trainer(folder, callbacks, enable_checkpointing=True, **options)
     # Plain gradient descent, because Adam would hide a loss of another scale.
     module = FineTuner(tiny.llama(), FullTuning(), lambda parameters: torch.optim.SGD(parameters, lr=0.05))

@@ -103,7 +103,7 @@ def _trained_projections(language_model: LanguageModel) -> dict[str, nn.Module]:
         for name, parameter in block.named_parameters():
             if parameter.requires_grad and parameter.ndim > 1 and parameter not in held:
                 raise ConfigError(
-                    f"PathNullSpace keeps what projections answer, but {name} of layer {layer} trains, which is none's. "
-                    "Leave it out (tuning.modules), or leave the guard out."
+                    f"PathNullSpace keeps what projections answer, but {name} of layer {layer} trains, which is of "
+                    "none. Leave it out (tuning.modules), or leave the guard out."
                 )
     return modules

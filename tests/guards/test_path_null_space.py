@@ -138,7 +138,7 @@ def test_what_it_could_not_keep_is_refused():
         PathNullSpace().setup(model, delta, requests)
     only_matrices_train(model)
     model.blocks[1].experts = nn.Parameter(torch.zeros(2, 3, 3))
-    with pytest.raises(ConfigError, match="experts of layer 1 trains, which is none's"):
+    with pytest.raises(ConfigError, match="experts of layer 1 trains, which is of none"):
         PathNullSpace().setup(model, delta, requests)
     model, delta, requests = edited()
     with pytest.raises(ConfigError, match="keys span all 16 inputs"):

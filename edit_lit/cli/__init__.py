@@ -25,7 +25,7 @@ LIGHTNING_VERBS = {
     "edit": "edit only; write the Delta and, if asked, the edited model",
     "cycles": "edit one fact at a time, fine-tune, go back to the model as it was, and pool the cycles",
 }
-VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "recover", "verify", "merge")
+VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "recover", "erase", "verify", "merge")
 _OF_SWEEPS = ("against", "match", "lines", "panels")
 _OWN_OPTIONS = {
     "sweep": ("--config", "--output", "--address", "--cpus", "--dry-run", "--watch"),
@@ -96,7 +96,8 @@ def _parser() -> argparse.ArgumentParser:
     lost.add_argument("--control", metavar="RUN", help="the same run with edit.apply false; else the unedited model")
     lost.add_argument("--top", type=int, default=10, help="which ranks count as found; 10 if not given")
     lost.add_argument("--steps", type=int, default=16, help="steps of relearning on other lost edits; 16 if not given")
-    # As with Lightning's verbs, another parser reads its options.
+    # As with Lightning's verbs, another parser reads their options.
+    verbs.add_parser("erase", help="remove the edits of a run that has ended", add_help=False, allow_abbrev=False)
     verbs.add_parser("verify", help="tell whether a model holds what is demanded", add_help=False, allow_abbrev=False)
     merged = verbs.add_parser("merge", help="several edits of one unedited model as one", allow_abbrev=False)
     merged.add_argument("deltas", nargs="+", help="files of Deltas")
@@ -140,6 +141,10 @@ def _run(args: Sequence[str] | None) -> None:
         from edit_lit.cli.lightning_cli import run_lightning
 
         run_lightning(PROGRAM, [options.verb, *rest])
+    elif options.verb == "erase":
+        from edit_lit.cli.erase import erase
+
+        erase(PROGRAM, rest)
     elif options.verb == "verify":
         from edit_lit.cli.verify import verify
 
@@ -190,11 +195,13 @@ def _report(options: argparse.Namespace) -> None:
 
 def _print_completion() -> None:
     from edit_lit.cli.completion import bash_completion
+    from edit_lit.cli.erase import option_names as of_erase
     from edit_lit.cli.options import option_names
     from edit_lit.cli.verify import option_names as of_verify
 
-    names = {verb: [f"--{name}" for name in option_names(verb)] for verb in LIGHTNING_VERBS}
-    print(bash_completion({**names, **_OWN_OPTIONS, "verify": [f"--{name}" for name in of_verify()]}))
+    names = {verb: option_names(verb) for verb in LIGHTNING_VERBS} | {"erase": of_erase(), "verify": of_verify()}
+    listed = {verb: [f"--{name}" for name in of_verb] for verb, of_verb in names.items()}
+    print(bash_completion({**listed, **_OWN_OPTIONS}))
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -55,7 +55,9 @@ class Undo(Eraser):
             delta.revert(language_model)
             self._did = f"Undo put {len(delta.updates)} matrices back as they were before the edit, bit for bit"
             return
-        listed = ", ".join(f"{name}: {size:.2f} (taken back: {back:.2f})" for name, (size, back) in drift.items())
+        # Without the sign of what rounds to nothing.
+        parts = {name: (size, round(back, 2) + 0.0) for name, (size, back) in drift.items()}
+        listed = ", ".join(f"{name}: {size:.2f} (taken back: {back:.2f})" for name, (size, back) in parts.items())
         if not self.after_training:
             raise ConfigError(
                 "Undo is exact only where nothing was trained since the edit, but training has changed edited weights, "

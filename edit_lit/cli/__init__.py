@@ -141,14 +141,8 @@ def _run(args: Sequence[str] | None) -> None:
         from edit_lit.cli.lightning_cli import run_lightning
 
         run_lightning(PROGRAM, [options.verb, *rest])
-    elif options.verb == "erase":
-        from edit_lit.cli.erase import erase
-
-        erase(PROGRAM, rest)
-    elif options.verb == "verify":
-        from edit_lit.cli.verify import verify
-
-        verify(PROGRAM, rest)
+    elif options.verb in ("erase", "verify"):
+        _with_own_parser(options.verb, rest)
     elif rest:
         raise ConfigError(f"{rest[0]} is no option of {options.verb}.{_meant(rest[0], _OWN_OPTIONS[options.verb])}")
     elif options.verb == "sweep":
@@ -173,6 +167,17 @@ def _run(args: Sequence[str] | None) -> None:
         from edit_lit.cli.verbs import merge
 
         merge(options.deltas, options.output)
+
+
+def _with_own_parser(verb: str, words: Sequence[str]) -> None:
+    if verb == "erase":
+        from edit_lit.cli.erase import erase
+
+        erase(PROGRAM, words)
+    else:
+        from edit_lit.cli.verify import verify
+
+        verify(PROGRAM, words)
 
 
 def _report(options: argparse.Namespace) -> None:

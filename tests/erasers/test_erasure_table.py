@@ -16,14 +16,22 @@ from edit_lit.measures.scores import Rule
 from edit_lit.tasks.validation import validation_scores
 
 
-def says(model, prompt, answer):
+def logits(model, prompt, answer):
+    """The logits before each token of an answer, a forward pass for each, and the tokens."""
     (row,) = answer_rows(model.tokenizer, [(prompt, answer)], ["test"])
     ids = list(row.ids)
     with torch.no_grad():
-        return all(
-            int(model.model(torch.tensor([ids[: place + 1]])).logits[0, -1].argmax()) == token
-            for place, token in zip(row.positions, row.answer, strict=True)
-        )
+        found = [model.model(torch.tensor([ids[: place + 1]])).logits[0, -1] for place in row.positions]
+    return list(zip(found, row.answer, strict=True))
+
+
+def says(model, prompt, answer):
+    return all(int(found.argmax()) == token for found, token in logits(model, prompt, answer))
+
+
+def nll(model, prompt, answer):
+    pairs = logits(model, prompt, answer)
+    return -sum(float(found.log_softmax(0)[token]) for found, token in pairs) / len(pairs)
 
 
 def task(model, requests):
@@ -33,9 +41,7 @@ def task(model, requests):
 
 
 def test_shares_are_those_of_a_plain_loop():
-    model = tiny.llama(seed=3)
-    # Facts that the random model happens to answer, and others.
-    requests = tiny.requests(8)
+    model, requests = tiny.llama(seed=3), tiny.requests(8)
     stage = Questions(model, requests, [], task(model, requests)).ask()
     for kind, alternative, question in (
         (Kind.REWRITE, False, lambda r: (r.question, r.target_new)),
@@ -46,6 +52,11 @@ def test_shares_are_those_of_a_plain_loop():
         assert cell.facts == 8
         assert cell.value == pytest.approx(sum(says(model, *question(r)) for r in requests) / 8)
     assert not len(stage.intrinsic)
+    likelier = [nll(model, r.question, r.target_new) < nll(model, r.question, str(r.target_true)) for r in requests]
+    assert 0 < sum(likelier) < 8
+    rewrites = stage.edited.of_kind(Kind.REWRITE)
+    assert share(rewrites, Rule.PROB).value == pytest.approx(sum(likelier) / 8)
+    assert share(rewrites, Rule.PROB, alternative=True).value == pytest.approx(1 - sum(likelier) / 8)
 
 
 def test_task_scores_are_means_over_label_tokens_and_answers():
@@ -55,11 +66,11 @@ def test_task_scores_are_means_over_label_tokens_and_answers():
     for index in range(len(made.val_dataset())):
         example = made.val_dataset()[index]
         with torch.no_grad():
-            logits = model.model(torch.tensor([example["input_ids"]])).logits[0]
+            given = model.model(torch.tensor([example["input_ids"]])).logits[0]
         for place in range(1, len(example["labels"])):
-            loss -= float(logits[place - 1].log_softmax(0)[example["labels"][place]])
+            loss -= float(given[place - 1].log_softmax(0)[example["labels"][place]])
             tokens += 1
-        right.append(int(logits[-2].argmax()) == example["input_ids"][-1])
+        right.append(int(given[-2].argmax()) == example["input_ids"][-1])
     for batch_size in (1, 3):
         scores = validation_scores(model, made, batch_size)
         assert scores == pytest.approx({"loss": loss / tokens, "accuracy": sum(right) / len(right)}, rel=1e-9)

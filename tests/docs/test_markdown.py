@@ -55,8 +55,7 @@ _ERASE = r"^python -m edit_lit erase ((?:.*\\\n)*.*)"
 ERASE = {
     " ".join(command.replace("\\\n", " ").split())
     for document in DOCUMENTS
-    for block in blocks(document, "(?:bash)?")
-    for command in re.findall(_ERASE, block, re.MULTILINE)
+    for command in re.findall(_ERASE, (ROOT / document).read_text(), re.MULTILINE)
 }
 YAML = [(path, block) for path in DOCUMENTS for block in blocks(path, "yaml")]
 

@@ -19,7 +19,7 @@ FLOORS = (
     ("editors", "attribution", "drift"),
     ("reports",),
     ("guards", "recoverability"),
-    ("pages",),
+    ("pages", "erasers"),
     ("sweeps",),
     ("analysis",),
     ("detection", "verification"),

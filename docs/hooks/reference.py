@@ -25,6 +25,7 @@ from edit_lit.cli import main
 from edit_lit.editors import Editor
 from edit_lit.editors.base.constraints import UpdateConstraint
 from edit_lit.editors.closed_form.null_space import NullSpaceRule
+from edit_lit.erasers import Eraser
 from edit_lit.facts import FactSource
 from edit_lit.guards import Guard
 from edit_lit.language_model import LanguageModel
@@ -48,6 +49,7 @@ PARTS: dict[str, tuple[str, type[Any]]] = {
     "Task scorers": ("data.task.scorers", Scorer),
     "Tunings": ("model.tuning", Tuning),
     "Guards": ("guards.use", Guard),
+    "Erasers": ("eraser", Eraser),
     "Language models": ("model.language_model", LanguageModel),
 }
 """Parts that a configuration can swap: title of the page, the option that holds one, and the base class."""

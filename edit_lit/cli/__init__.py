@@ -25,7 +25,7 @@ LIGHTNING_VERBS = {
     "edit": "edit only; write the Delta and, if asked, the edited model",
     "cycles": "edit one fact at a time, fine-tune, go back to the model as it was, and pool the cycles",
 }
-VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "recover", "verify", "detect", "merge")
+VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "recover", "erase", "verify", "detect", "merge")
 _OF_SWEEPS = ("against", "match", "lines", "panels")
 _OWN_OPTIONS = {
     "sweep": ("--config", "--output", "--address", "--cpus", "--dry-run", "--watch"),
@@ -97,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     lost.add_argument("--top", type=int, default=10, help="which ranks count as found; 10 if not given")
     lost.add_argument("--steps", type=int, default=16, help="steps of relearning on other lost edits; 16 if not given")
     # As with Lightning's verbs, other parsers read their options.
+    verbs.add_parser("erase", help="remove the edits of a run that has ended", add_help=False, allow_abbrev=False)
     verbs.add_parser("verify", help="tell whether a model holds what is demanded", add_help=False, allow_abbrev=False)
     verbs.add_parser("detect", help="tell whether a model looks edited, and where", add_help=False, allow_abbrev=False)
     merged = verbs.add_parser("merge", help="several edits of one unedited model as one", allow_abbrev=False)
@@ -141,8 +142,8 @@ def _run(args: Sequence[str] | None) -> None:
         from edit_lit.cli.lightning_cli import run_lightning
 
         run_lightning(PROGRAM, [options.verb, *rest])
-    elif options.verb in ("verify", "detect"):
-        _look_at_model(options.verb, rest)
+    elif options.verb in ("erase", "verify", "detect"):
+        _with_own_parser(options.verb, rest)
     elif rest:
         raise ConfigError(f"{rest[0]} is no option of {options.verb}.{_meant(rest[0], _OWN_OPTIONS[options.verb])}")
     elif options.verb == "sweep":
@@ -169,8 +170,12 @@ def _run(args: Sequence[str] | None) -> None:
         merge(options.deltas, options.output)
 
 
-def _look_at_model(verb: str, words: Sequence[str]) -> None:
-    if verb == "verify":
+def _with_own_parser(verb: str, words: Sequence[str]) -> None:
+    if verb == "erase":
+        from edit_lit.cli.erase import erase
+
+        erase(PROGRAM, words)
+    elif verb == "verify":
         from edit_lit.cli.verify import verify
 
         verify(PROGRAM, words)
@@ -201,12 +206,14 @@ def _report(options: argparse.Namespace) -> None:
 def _print_completion() -> None:
     from edit_lit.cli.completion import bash_completion
     from edit_lit.cli.detect import option_names as of_detect
+    from edit_lit.cli.erase import option_names as of_erase
     from edit_lit.cli.options import option_names
     from edit_lit.cli.verify import option_names as of_verify
 
-    names = {verb: [f"--{name}" for name in option_names(verb)] for verb in LIGHTNING_VERBS}
-    names |= {"verify": [f"--{name}" for name in of_verify()], "detect": [f"--{name}" for name in of_detect()]}
-    print(bash_completion({**names, **_OWN_OPTIONS}))
+    names = {verb: option_names(verb) for verb in LIGHTNING_VERBS}
+    names |= {"erase": of_erase(), "verify": of_verify(), "detect": of_detect()}
+    listed = {verb: [f"--{name}" for name in of_verb] for verb, of_verb in names.items()}
+    print(bash_completion({**listed, **_OWN_OPTIONS}))
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -18,9 +18,10 @@ from edit_lit.cli.plan import flat_options, naming_directory
 from edit_lit.cli.resolving import OptionReader
 from edit_lit.cli.resume import EarlierRun
 from edit_lit.deltas import Delta, ModelStates
-from edit_lit.facts.request import EditRequest, fact_hash
+from edit_lit.facts.request import EditRequest, fact_hash, subjects_of
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
+from edit_lit.measures.intrinsic import IntrinsicPool
 from edit_lit.measures.outcome_files import FOLDER, read_names
 from edit_lit.measures.outcomes import Pool
 from edit_lit.reports.run import Run
@@ -116,6 +117,27 @@ class FinishedRun:
         fine_tuner.load_state_dict(checkpoint["state_dict"], strict=False)
         fine_tuner.eval()
         return cls(run, requests, fine_tuner, states, made.data, options, earlier.step)
+
+    def load_intrinsic(self) -> list[EditRequest]:
+        """The intrinsic facts that the run asked about, in the order of its records; none if it had none.
+
+        The model is not asked again which facts it knows: that might round to another choice here.
+
+        Raises:
+            ConfigError: If their source does not hold them all any more.
+        """
+        intrinsic = self.data.intrinsic
+        if intrinsic is None:
+            return []
+        source = intrinsic.source if isinstance(intrinsic, IntrinsicPool) else intrinsic
+        known = {fact_hash(request): request for request in source.load(exclude_subjects=subjects_of(self.requests))}
+        asked = read_names(self.run.folder / FOLDER, [Pool.INTRINSIC])[Pool.INTRINSIC].fact
+        if not known.keys() >= set(asked):
+            raise ConfigError(
+                f"{self.run.folder / FOLDER} is of other facts than data.intrinsic yields now: its source has changed "
+                "since. Bring back the facts, or run it again."
+            )
+        return [known[fact] for fact in asked]
 
     def control_weights(self, folder: Path) -> dict[nn.Parameter, Tensor]:
         """What the parameters that train became in a run that is this one's control.

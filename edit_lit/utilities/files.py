@@ -60,6 +60,35 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         _to_disk(path.parent)
 
 
+def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a folder of files beside its place, then move it there: under its name it is whole, or not there.
+
+    Args:
+        path: The final name; nothing may be there yet but an empty folder.
+        write: Called with a temporary folder, writes all files into it.
+
+    Raises:
+        WriteError: If something is there, the disk is full, or the place cannot be written to.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent)
+        partial = path.parent / f"{PARTIAL}{uuid4().hex}"
+        partial.mkdir()
+        try:
+            write(partial)
+            for written in partial.rglob("*"):
+                _to_disk(written)
+            os.replace(partial, path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    except OSError as error:
+        raise WriteError(
+            f"{path} cannot be written ({error.strerror or error}). Make room and see to the permissions there, or "
+            "name another folder."
+        ) from error
+
+
 def _to_disk(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, have reached the disk."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -13,6 +13,7 @@ import yaml
 
 from edit_lit.cli import main
 from edit_lit.cli.detect import detect_parser
+from edit_lit.cli.erase import erase_parser
 from edit_lit.cli.lightning_cli import EditCLI
 from edit_lit.cli.resolving import OptionReader
 from edit_lit.cli.verify import verify_parser
@@ -50,6 +51,12 @@ COMMANDS = {
     for document in DOCUMENTS
     for block in blocks(document, "(?:bash)?")
     for command in re.findall(_COMMAND, block, re.MULTILINE)
+}
+_ERASE = r"^python -m edit_lit erase ((?:.*\\\n)*.*)"
+ERASE = {
+    " ".join(command.replace("\\\n", " ").split())
+    for document in DOCUMENTS
+    for command in re.findall(_ERASE, (ROOT / document).read_text(), re.MULTILINE)
 }
 YAML = [(path, block) for path in DOCUMENTS for block in blocks(path, "yaml")]
 
@@ -91,6 +98,7 @@ def test_python_in_a_document_runs(document, run_folder, monkeypatch):
 def test_documents_have_python_commands_and_yaml():
     assert len(WITH_PYTHON) >= 4
     assert len(COMMANDS) >= 8
+    assert len(ERASE) >= 3
     assert len(YAML) >= 3
 
 
@@ -103,6 +111,11 @@ def test_a_command_names_options_that_exist(command):
         kept = [part for part in arguments if part != "--config" and part not in configs]
         arguments = ["--config", "configs/quickstart.yaml", *kept]
     parsed(without_checkpoint(arguments))
+
+
+@pytest.mark.parametrize("command", sorted(ERASE))
+def test_a_command_that_erases_names_options_that_exist(command):
+    assert erase_parser("").parse_args(shlex.split(command)).eraser is not None
 
 
 def without_checkpoint(arguments):

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from edit_lit.utilities.errors import ConfigError
-from edit_lit.utilities.files import PARTIAL, WriteError, default_cache_dir, write_atomically
+from edit_lit.utilities.files import PARTIAL, WriteError, default_cache_dir, write_atomically, write_folder_atomically
 from edit_lit.utilities.tensor_files import write_tensors
 
 
@@ -120,3 +120,26 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch):
     monkeypatch.setattr(Path, "home", homeless)
     with pytest.raises(ConfigError, match="Set XDG_CACHE_HOME"):
         default_cache_dir()
+
+
+def test_a_folder_is_whole_under_its_name_or_not_there(tmp_path):
+    place = tmp_path / "new" / "model"
+
+    def fails(folder):
+        (folder / "half").write_text("half")
+        raise KeyError("in the middle")
+
+    with pytest.raises(KeyError):
+        write_folder_atomically(place, fails)
+    assert names(place.parent) == []
+
+    def writes(folder):
+        (folder / "inner").mkdir()
+        (folder / "inner" / "whole").write_text("whole")
+
+    write_folder_atomically(place, writes)
+    assert (place / "inner" / "whole").read_text() == "whole"
+    with pytest.raises(WriteError, match="cannot be written"):
+        write_folder_atomically(place, lambda folder: (folder / "other").write_text("other"))
+    assert names(place) == ["inner"]
+    assert names(place.parent) == ["model"]

@@ -1,0 +1,191 @@
+"""The verb ``erase``: removes the edits of a finished run, and tells whether they are gone and what it cost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from jsonargparse import Namespace
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTuner
+
+from edit_lit.cli.devices import check_device
+from edit_lit.cli.finished_run import FinishedRun
+from edit_lit.cli.messages import quiet_libraries
+from edit_lit.cli.mistakes import naming_part
+from edit_lit.cli.options import in_one_line
+from edit_lit.cli.parser import EditArgumentParser
+from edit_lit.cli.suggestions import names_of
+from edit_lit.deltas.swap import swapped
+from edit_lit.erasers import Eraser
+from edit_lit.erasers.stages import Erasure, Questions, WeightChange, copies
+from edit_lit.erasers.table import HEADER, TITLE, Line, lines, records, rows
+from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.module_tree import plain_parameters
+from edit_lit.measures.scores import Rule
+from edit_lit.reports.environment import versions
+from edit_lit.reports.table import markdown_table
+from edit_lit.reports.terminal import print_table
+from edit_lit.tuning.merging import of_adapters
+from edit_lit.utilities.errors import ConfigError
+from edit_lit.utilities.files import write_folder_atomically
+from edit_lit.utilities.json_files import write_json
+from edit_lit.utilities.text import first_line
+
+log = logging.getLogger(__name__)
+
+_OWN: dict[str, Any] = {
+    "run": str,
+    "eraser": Eraser,
+    "rule": Literal["exact", "prob", "first"],
+    "output": str | None,
+    "weights": bool,
+    "device": str | None,
+}
+
+
+def erase(program: str, words: Sequence[str]) -> None:
+    """Erase, print the table, and write the folder of the erased model.
+
+    Args:
+        program: The program's name in help texts.
+        words: The options.
+
+    Raises:
+        ConfigError: If an option or the run cannot be used, or the eraser cannot act; nothing is written then.
+    """
+    quiet_libraries()
+    parser = erase_parser(program)
+    if {"-h", "--help"} & set(words):
+        parser.print_help()
+        return
+    with in_one_line("erase", parser, _OWN):
+        options = parser.parse_args(list(words))
+    with naming_part(options.as_dict()):
+        eraser: Eraser = parser.instantiate(Namespace(eraser=options.eraser)).eraser
+    folder = _output(options, eraser)
+    if options.device is not None:
+        check_device(options.device)
+    finished = FinishedRun.load(Path(options.run), options.device)
+    found = measured(finished, eraser)
+    table, notes = lines(found, Rule(options.rule)), _notes(finished, found, options)
+    write_folder_atomically(folder, lambda place: _write(place, finished, table, notes, options))
+    print_table(TITLE, HEADER, rows(table), notes)
+    log.info("written: %s", folder)
+
+
+def option_names() -> list[str]:
+    """The verb's options by dotted names, without those of the classes that an option takes."""
+    return [name for name in names_of(erase_parser("").get_defaults().keys()) if name != "run"]
+
+
+def erase_parser(program: str) -> EditArgumentParser:
+    """The parser of the verb's options.
+
+    Args:
+        program: The program's name in help texts.
+    """
+    parser = EditArgumentParser(prog=f"{program} erase", description="Remove the edits of a run that has ended.")
+    parser.add_argument("run", type=str, help="folder of a run that has ended")
+    parser.add_subclass_arguments(Eraser, "eraser", required=True, help="what removes them: Undo, Unwrite, Spectral")
+    parser.add_argument("--rule", type=_OWN["rule"], default="exact", help="success rule of the table")
+    parser.add_argument(
+        "--output", type=str | None, default=None, help="folder that is made; erased/<eraser> in the run's if not given"
+    )
+    parser.add_argument("--weights", type=bool, default=True, help="write the erased model, beside the table")
+    parser.add_argument("--device", type=str | None, default=None, help="where it is put; else an accelerator if any")
+    return parser
+
+
+def measured(finished: FinishedRun, eraser: Eraser) -> Erasure:
+    """Erase the edits of a run's model, and ask it before the edit, after fine-tuning and after erasing.
+
+    Adapters are merged into the weights first. The model is the erased one afterwards.
+
+    Args:
+        finished: The run.
+        eraser: The eraser.
+
+    Raises:
+        ConfigError: If the eraser cannot act; nothing was asked then.
+    """
+    language_model, states, data = finished.language_model, finished.states, finished.data
+    intrinsic = finished.load_intrinsic()
+    data.task.setup(language_model.tokenizer, finished.requests)
+    assert states.delta is not None
+    added = {id(parameter) for parameter in of_adapters(language_model.model)}
+    own = [name for name, parameter in plain_parameters(language_model.model) if id(parameter) not in added]
+    with states.unedited():
+        before = copies(language_model, own)
+    with states.edited():
+        eraser.setup(language_model, states.delta, finished.requests)
+    _merge(language_model)
+    names = eraser.changes(language_model)
+    tuned = copies(language_model, names)
+    eraser.erase(language_model)
+    log.info("%s", eraser.describe())
+    questions = Questions(language_model, finished.requests, intrinsic, data.task, data.batch_size)
+    erased, now = questions.ask(), copies(language_model, names)
+    with swapped(tuned):
+        after = questions.ask()
+    with swapped(before):
+        unedited = questions.ask()
+    changes = {
+        language_model.parameter_name(one): WeightChange.between(before[one], then, now[one])
+        for one, then in tuned.items()
+    }
+    return Erasure(unedited, after, erased, changes, eraser.describe())
+
+
+def _merge(language_model: LanguageModel) -> None:
+    """Merge an adapter into the weights: an eraser changes what the model multiplies by."""
+    model = language_model.model
+    if not isinstance(model, PeftModel):
+        return
+    if not isinstance(model.base_model, BaseTuner):
+        raise ConfigError(
+            "the run learnt a prompt, which is in none of the weights that an eraser could change. Name a run that "
+            "trains weights, or an adapter that can be merged into them."
+        )
+    try:
+        language_model.model = model.merge_and_unload()
+    except (NotImplementedError, ValueError) as error:
+        raise ConfigError(
+            f"the run's adapter cannot be merged into the weights that an eraser changes: {first_line(error)}. Name a "
+            "run with LoRA, DoRA or FullTuning."
+        ) from error
+
+
+def _output(options: Namespace, eraser: Eraser) -> Path:
+    """The folder that is made, which must not be there."""
+    given = Path(options.output or Path(options.run, "erased", type(eraser).__name__.lower()))
+    if given.exists() and not (given.is_dir() and not any(given.iterdir())):
+        raise ConfigError(f"--output is {given}, which is there already. Name another folder, or remove it.")
+    return given
+
+
+def _notes(finished: FinishedRun, found: Erasure, options: Namespace) -> list[str]:
+    return [
+        f"{finished.run.name}, step {finished.step}, rule {options.rule}; intervals are over facts, of this run alone",
+        found.did,
+    ]
+
+
+def _write(place: Path, finished: FinishedRun, table: Sequence[Line], notes: Sequence[str], options: Namespace) -> None:
+    """Write the model, ``erasure.md`` and ``erasure.json`` into a folder."""
+    text = "\n\n".join([f"# {TITLE}", *notes, markdown_table(HEADER, rows(table))])
+    (place / "erasure.md").write_text(text, encoding="utf-8")
+    about: Mapping[str, object] = {
+        "run": str(options.run),
+        "step": finished.step,
+        "rule": options.rule,
+        "eraser": options.eraser.as_dict(),
+        "did": notes[-1],
+        "versions": versions(),
+        "numbers": records(table),
+    }
+    write_json(place / "erasure.json", about)
+    if options.weights:
+        finished.fine_tuner.save_pretrained(place / "model")

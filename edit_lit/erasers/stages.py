@@ -1,0 +1,123 @@
+"""What a model answers before the edit, after fine-tuning and after erasing, and how far its weights are apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from edit_lit.facts.request import EditRequest
+from edit_lit.language_model import LanguageModel
+from edit_lit.measures.outcomes import Outcomes, Pool
+from edit_lit.measures.probe import Probe
+from edit_lit.tasks.task import Task
+from edit_lit.tasks.validation import validation_scores
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a model answers at one time.
+
+    Args:
+        edited: Outcomes of the edited facts.
+        intrinsic: Outcomes of the intrinsic facts; empty if there are none.
+        downstream: The task's scores on its validation part.
+    """
+
+    edited: Outcomes
+    intrinsic: Outcomes
+    downstream: Mapping[str, float]
+
+
+class Questions:
+    """What a model is asked at each stage.
+
+    Args:
+        language_model: The model, in whichever state.
+        edited: The edited facts.
+        intrinsic: Facts that nobody edited and that the unedited model knows.
+        task: The downstream task, set up.
+        batch_size: Examples of the task in a batch.
+    """
+
+    def __init__(
+        self,
+        language_model: LanguageModel,
+        edited: Sequence[EditRequest],
+        intrinsic: Sequence[EditRequest],
+        task: Task,
+        batch_size: int = 16,
+    ) -> None:
+        self.language_model = language_model
+        self.task = task
+        self.batch_size = batch_size
+        self._edited = Probe(edited, language_model.tokenizer)
+        self._intrinsic = Probe(intrinsic, language_model.tokenizer, Pool.INTRINSIC)
+
+    def ask(self) -> Stage:
+        """Ask the model as it is now."""
+        return Stage(
+            self._edited.run(self.language_model),
+            self._intrinsic.run(self.language_model),
+            validation_scores(self.language_model, self.task, self.batch_size),
+        )
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """How far apart a parameter is at two of the three stages, in relation to its norm at the first one.
+
+    Args:
+        tuned: ‖W_t − W_0‖ / ‖W_0‖ after fine-tuning, the edit included.
+        erased: ‖W_x − W_0‖ / ‖W_0‖ after erasing.
+        by_erasing: ‖W_x − W_t‖ / ‖W_t‖, what the eraser changed.
+    """
+
+    tuned: float
+    erased: float
+    by_erasing: float
+
+    @classmethod
+    def between(cls, unedited: Tensor, tuned: Tensor, erased: Tensor) -> WeightChange:
+        """The change of one parameter, in float64.
+
+        Args:
+            unedited: Its values before the edit, W_0.
+            tuned: After fine-tuning, W_t.
+            erased: After erasing, W_x.
+        """
+        before, then, now = (values.detach().double().cpu() for values in (unedited, tuned, erased))
+        return cls(_relative(then - before, before), _relative(now - before, before), _relative(now - then, then))
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """An erasing with what it is judged by.
+
+    Args:
+        before: The unedited model.
+        tuned: The fine-tuned model.
+        erased: The same with the edits erased.
+        changes: Of each parameter that the eraser may change, by its name in the plain model.
+        did: What the eraser says of itself.
+    """
+
+    before: Stage
+    tuned: Stage
+    erased: Stage
+    changes: Mapping[str, WeightChange] = field(default_factory=dict)
+    did: str = ""
+
+
+def copies(language_model: LanguageModel, names: Sequence[str]) -> dict[nn.Parameter, Tensor]:
+    """Copies of parameters of the plain model, on the CPU."""
+    parameters = [language_model.parameter(name) for name in names]
+    return {one: one.detach().to("cpu", copy=True) for one in parameters if one is not None}
+
+
+def _relative(change: Tensor, of: Tensor) -> float:
+    size = float(torch.linalg.vector_norm(of))
+    return float(torch.linalg.vector_norm(change)) / size if size else math.nan

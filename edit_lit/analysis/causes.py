@@ -52,9 +52,7 @@ def causes_figures(study: Study) -> Iterator[Figure]:
         lost = [study.estimate(arm, LOST).mean for arm in arms]
         names = [f"{study.arm_title(arm)} ({count:.1f} lost)" for arm, count in zip(arms, lost, strict=True)]
         axes.set_yticks(range(len(arms)), [figure_text(name) for name in names], fontsize=7)
-        axes.set_xlabel(
-            "nats per token that each group of parameters cost a lost edit, mean over runs (intervals: table)"
-        )
+        axes.set_xlabel("nats per token that each group cost a lost edit, mean over runs")
         figure.legend(loc="outside lower center", ncols=len(GROUPS), fontsize=8)
         figure.suptitle(f"{TITLE} ({study.rule})", fontsize=11)
         yield figure

@@ -40,8 +40,8 @@ SMALLER = {"openai-community/gpt2-xl": str(MODEL_FOLDER), "[13, 14, 15, 16, 17]"
 
 def blocks(document: Path, language: str) -> list[str]:
     """The fenced blocks of a language; none of those that include a whole file, which has its own test."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
-    return [block for block in found if "--8<--" not in block]
+    found = re.findall(r"^```([^\n]*)\n(.*?)^```$", (ROOT / document).read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [block for opening, block in found if re.fullmatch(language, opening) and "--8<--" not in block]
 
 
 WITH_PYTHON = [path for path in DOCUMENTS if blocks(path, "python")]
@@ -56,7 +56,8 @@ _ERASE = r"^python -m edit_lit erase ((?:.*\\\n)*.*)"
 ERASE = {
     " ".join(command.replace("\\\n", " ").split())
     for document in DOCUMENTS
-    for command in re.findall(_ERASE, (ROOT / document).read_text(), re.MULTILINE)
+    for block in blocks(document, "(?:bash)?")
+    for command in re.findall(_ERASE, block, re.MULTILINE)
 }
 YAML = [(path, block) for path in DOCUMENTS for block in blocks(path, "yaml")]
 
@@ -138,7 +139,7 @@ def test_yaml_is_understood(document, block, tmp_path):
         assert verify_parser("").parse_args(["--config", str(path)]).demands.edited is not None
         return
     if "reference" in content:
-        assert detect_parser("").parse_args(["--config", str(path)]).reference is not None
+        assert detect_parser("").parse_args(["--language_model", "WorldModel", "--config", str(path)]).reference is not None
         return
     whole = {"model", "data"} <= set(content)
     under = [] if whole else ["--config", "configs/quickstart.yaml"]

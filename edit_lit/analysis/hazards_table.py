@@ -11,7 +11,7 @@ from edit_lit.analysis.differences import LEVEL
 from edit_lit.analysis.hazards import HazardModel, fit, flaw, installed
 from edit_lit.analysis.person_probes import PersonProbes, person_probes
 from edit_lit.analysis.study import Study
-from edit_lit.measures.permutation import sign_flip_p
+from edit_lit.measures.permutation import p_text, sign_flip_p
 from edit_lit.reports.table import Row
 from edit_lit.reports.table_files import Table
 
@@ -47,7 +47,7 @@ def _table(table: PersonProbes, model: HazardModel) -> Table:
     rows, records = [], []
     for name, scale in zip(table.names, table.scales.tolist(), strict=True):
         ratio, low, high, p = (of[name] for of in (model.ratio, model.low, model.high, model.p))
-        rows.append((name, f"{scale:.3g}", f"{ratio:.2f} [{low:.2f}, {high:.2f}]", f"{p:.4f}"))
+        rows.append((name, f"{scale:.3g}", f"{ratio:.2f} [{low:.2f}, {high:.2f}]", p_text(p)))
         records.append({"covariate": name, "sd": scale, "hazard_ratio": ratio, "low": low, "high": high, "p": p})
     notes = [
         "grouped proportional hazards of the first loss (complementary log-log, an intercept for each interval and "
@@ -69,5 +69,5 @@ def _score(model: HazardModel) -> str:
     verdict = "they predict" if mean > 0 and p <= LEVEL else "they are not shown to predict"
     return (
         f"out of sample, against the intercepts alone: {mean:+.4f} nats of log-likelihood a fact, higher in {better} "
-        f"of {len(model.gains)} runs that were left out (sign-flip p {p:.4f}): {verdict} which edits are lost first"
+        f"of {len(model.gains)} runs that were left out (sign-flip p {p_text(p)}): {verdict} which edits are lost first"
     )

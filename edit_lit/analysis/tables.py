@@ -10,6 +10,7 @@ from edit_lit.analysis.effects import Effect
 from edit_lit.analysis.matching import Match
 from edit_lit.analysis.quantities import Quantity
 from edit_lit.analysis.study import Study
+from edit_lit.measures.permutation import p_text
 from edit_lit.reports.table import Row
 from edit_lit.reports.table_files import Table
 
@@ -136,4 +137,4 @@ def left_out_table(study: Study) -> Table:
 
 
 def _p(value: float | None) -> str:
-    return "" if value is None else f"{value:.4f}"
+    return "" if value is None else p_text(value)

@@ -37,6 +37,16 @@ def sign_flip_p(differences: Sequence[float], resamples: int = 100_000, seed: in
     return float((np.abs(signs @ values) >= abs(values.sum()) - tolerance).mean())
 
 
+def p_text(p: float) -> str:
+    """A p-value as tables show it: never as 0, which no test can give.
+
+    Examples:
+        >>> p_text(0.0625), p_text(0.00001)
+        ('0.0625', '< 0.0001')
+    """
+    return "< 0.0001" if p < 5e-5 else f"{p:.4f}"
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """p-values adjusted for their number, in the order given (Holm, Scandinavian Journal of Statistics 6, 1979).
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from edit_lit.measures.fates import Fates
 from edit_lit.measures.outcome_files import distinct
 from edit_lit.measures.paired_fates import PairedFates
-from edit_lit.measures.permutation import holm
+from edit_lit.measures.permutation import holm, p_text
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.fact_texts import fact_names
 from edit_lit.reports.run import Run, short_names
@@ -60,7 +60,7 @@ class Pair:
         low, high = self.kept.interval()
         text = f"{100 * self.kept.difference:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}] points"
         counts = map(str, (self.step, *self._counts()))
-        return (self.run, self.against, *counts, text, f"{self.kept.p:.4f}", f"{self.adjusted:.4f}")
+        return (self.run, self.against, *counts, text, p_text(self.kept.p), p_text(self.adjusted))
 
     def record(self) -> dict[str, object]:
         """The pair's numbers, unrounded, in ``PAIRED_COLUMNS``."""

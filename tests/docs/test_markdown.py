@@ -139,7 +139,8 @@ def test_yaml_is_understood(document, block, tmp_path):
         assert verify_parser("").parse_args(["--config", str(path)]).demands.edited is not None
         return
     if "reference" in content:
-        assert detect_parser("").parse_args(["--language_model", "WorldModel", "--config", str(path)]).reference is not None
+        words = ["--language_model", "WorldModel", "--config", str(path)]
+        assert detect_parser("").parse_args(words).reference is not None
         return
     whole = {"model", "data"} <= set(content)
     under = [] if whole else ["--config", "configs/quickstart.yaml"]

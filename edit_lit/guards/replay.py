@@ -44,7 +44,7 @@ class Replay(Guard):
         self,
         share: float = 0.5,
         batch_size: int = 2,
-        weight: float = 1.0,
+        weight: float = 0.1,
         loss: Literal["kl", "cross_entropy"] = "kl",
         paraphrases: int = 0,
         top: int = 64,

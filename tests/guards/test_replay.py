@@ -114,7 +114,8 @@ def test_the_facts_it_learns_from_are_named_and_the_others_not():
 
 def test_replayed_answers_stay_nearer_to_what_they_were():
     divergences, losses = [], []
-    for guard in (None, Replay(share=1, batch_size=4), Replay(share=1, batch_size=4, loss="cross_entropy"), AGEM(1)):
+    kept, target = (Replay(share=1, batch_size=4, weight=1, loss=loss) for loss in ("kl", "cross_entropy"))
+    for guard in (None, kept, target, AGEM(1)):
         model, delta, requests = edited(train="all")
         with torch.no_grad():
             before = [distributions(model, request)[0] for request in requests]

@@ -13,7 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from edit_lit.data_module import EditDataModule
 from edit_lit.fine_tuner import as_fine_tuner
 from edit_lit.guards import Guard
-from edit_lit.guards.seen import write_seen
+from edit_lit.measures.seen_facts import write_seen
 from edit_lit.run_folder import run_folder
 from edit_lit.utilities import distributed
 from edit_lit.utilities.errors import ConfigError
@@ -77,7 +77,7 @@ class GuardCallback(L.Callback):
                 log.info(guard.describe())
         folder = run_folder(trainer)  # all processes ask, since one tells the others
         if distributed.rank() == 0:
-            write_seen(folder, self.use)
+            write_seen(folder, frozenset().union(*(guard.seen for guard in self.use)))
         self._handles = [optimizer.register_step_post_hook(self._behind_step) for optimizer in trainer.optimizers]
 
     def on_before_optimizer_step(

@@ -31,10 +31,10 @@ from edit_lit.analysis.quantities import (
 from edit_lit.analysis.samples import Sample, Values
 from edit_lit.analysis.sweep import Trial
 from edit_lit.attribution.file import read_attribution
-from edit_lit.guards.seen import read_seen
 from edit_lit.measures.outcome_files import FOLDER, FactNames, distinct, read_names
 from edit_lit.measures.outcomes import Kind, Pool
 from edit_lit.measures.scores import Rule
+from edit_lit.measures.seen_facts import read_seen
 from edit_lit.measures.survival import Loss
 from edit_lit.reports.metrics_file import Series
 from edit_lit.reports.notes import ending_note

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from edit_lit.deltas import read_provenance
-from edit_lit.guards.seen import read_seen
 from edit_lit.measures.answers import FOLDER as ANSWERS
 from edit_lit.measures.answers import Answers, read_answers
 from edit_lit.measures.curve import BEFORE_EDIT
@@ -22,6 +21,7 @@ from edit_lit.measures.outcomes import Kind, Outcomes, Pool
 from edit_lit.measures.question_files import FILE as QUESTIONS
 from edit_lit.measures.question_files import AskedQuestion, read_questions
 from edit_lit.measures.scores import Rule, TransitionCounts, diverged_step, transition_counts
+from edit_lit.measures.seen_facts import read_seen
 from edit_lit.reports.metrics_file import Series, read_downstream
 from edit_lit.reports.run_record import FILE, RunRecord, Segment
 from edit_lit.reports.series_record import FILE as SERIES

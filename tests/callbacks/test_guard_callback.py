@@ -15,9 +15,9 @@ from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import prompt_rows
 from edit_lit.editors import FTM, TargetTraining
 from edit_lit.guards import AGEM, L2SP, Hold, PathNullSpace, Replay
-from edit_lit.guards.seen import read_seen
 from edit_lit.measures.outcome_files import FOLDER, read_names
 from edit_lit.measures.outcomes import Pool
+from edit_lit.measures.seen_facts import read_seen
 from edit_lit.reports.run import Run
 from edit_lit.tuning import DoRA, FullTuning, LoRA
 from edit_lit.utilities.errors import ConfigError

@@ -6,15 +6,19 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from edit_lit.guards.guard import Guard
 from edit_lit.utilities.files import write_atomically
 
 FILE = "guards.json"
 
 
-def write_seen(folder: Path, guards: Iterable[Guard]) -> None:
-    """Write the facts that guards learn from into a run's folder; nothing if none learns from single facts."""
-    seen = sorted(frozenset().union(*(guard.seen for guard in guards)))
+def write_seen(folder: Path, facts: Iterable[str]) -> None:
+    """Write the facts that guards learn from into a run's folder; nothing if there are none.
+
+    Args:
+        folder: The run's folder.
+        facts: The facts, by :func:`~edit_lit.facts.request.fact_hash`.
+    """
+    seen = sorted(facts)
     if seen:
         text = json.dumps({"seen": seen}, indent=1)
         write_atomically(folder / FILE, lambda path: path.write_text(text))

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from edit_lit.activations.keys import KeyExtractor
-from edit_lit.activations.token_rows import SubjectRow, prompt_rows
+from edit_lit.activations.token_rows import SubjectRow
 from edit_lit.deltas import Delta
 from edit_lit.deltas.swap import on_cpu, write_values
-from edit_lit.editors.base.schedule import Schedule
 from edit_lit.erasers.eraser import Eraser
 from edit_lit.erasers.written import check_bare, written_layers
-from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
+from edit_lit.facts.request import EditRequest
 from edit_lit.guards.protected_write import ProtectedWrite
+from edit_lit.guards.wordings import check_contexts, rows_one_by_one, with_paraphrases
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
 from edit_lit.language_model.module_tree import base_layer
@@ -72,9 +72,7 @@ class Unwrite(Eraser):
             raise ConfigError(f"eraser.keys is {keys!r}. Use both, now or edit.")
         check_number("eraser.paraphrases", paraphrases, least=0)
         check_number("eraser.energy", energy, above=0, most=1)
-        for context in contexts:
-            if context.count(SUBJECT_SLOT) != 1:
-                raise ConfigError(f"eraser.contexts holds {context!r}. Write one '{{}}' where the prompt stands.")
+        check_contexts(contexts, "eraser.contexts")
         self.keys = keys
         self.paraphrases = paraphrases
         self.contexts = list(contexts)
@@ -87,7 +85,8 @@ class Unwrite(Eraser):
     def setup(self, language_model: LanguageModel, delta: Delta, requests: Sequence[EditRequest]) -> None:
         """Keep the matrices from before the edit, on the CPU, and read the keys of the edited model if they count."""
         layers = written_layers(language_model, delta, "Unwrite")
-        self._rows = self._prompts(language_model, requests)
+        said = with_paraphrases(requests, self.paraphrases, "eraser.paraphrases")
+        self._rows = rows_one_by_one(language_model, said, self.contexts)
         self._erased, self._keys_then = {}, {}
         with delta.suspended(language_model):
             self._unedited = {
@@ -172,18 +171,6 @@ class Unwrite(Eraser):
             if name == "weight" or write.bias is not None:
                 parameter.copy_(twin.get_parameter(name))
         return _Erased(write.rank, write.inputs, float(write.moved))
-
-    def _prompts(self, language_model: LanguageModel, requests: Sequence[EditRequest]) -> list[list[SubjectRow]]:
-        """Each prompt, wording and context as a row of its own."""
-        for request in requests:
-            if len(request.paraphrases) < self.paraphrases:
-                raise ConfigError(
-                    f"eraser.paraphrases is {self.paraphrases}, but {request.name} has {len(request.paraphrases)}. "
-                    "Lower it."
-                )
-        said = [request for batch in Schedule(paraphrases=self.paraphrases).batches(requests) for request in batch]
-        rows = prompt_rows(language_model.tokenizer, said, [SUBJECT_SLOT, *self.contexts])
-        return [[row] for of_request in rows for row in of_request]
 
     def _parameters(self, language_model: LanguageModel) -> list[nn.Parameter]:
         if not self._unedited:

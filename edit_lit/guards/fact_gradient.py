@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.gradient.training import teacher_forced
 from edit_lit.facts.request import EditRequest
+from edit_lit.guards.wordings import with_paraphrases
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
 from edit_lit.language_model.scoring import ScoredRow, mean_nll
@@ -80,7 +80,7 @@ def rows_of(language_model: LanguageModel, requests: Sequence[EditRequest], para
     """
     if not any(parameter.requires_grad for parameter in language_model.model.parameters()):
         raise ConfigError("nothing of the model trains, so that a guard has no gradient to act on. Choose what trains.")
-    said = [request for batch in Schedule(paraphrases=paraphrases).batches(requests) for request in batch]
+    said = with_paraphrases(requests, paraphrases, "guards.use.paraphrases")
     return teacher_forced(language_model.tokenizer, said, end=False)
 
 

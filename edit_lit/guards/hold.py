@@ -6,11 +6,10 @@ import warnings
 from collections.abc import Sequence
 
 from edit_lit.activations.keys import KeyExtractor
-from edit_lit.activations.token_rows import prompt_rows
 from edit_lit.deltas import Delta, WeightPart
-from edit_lit.editors.base.schedule import Schedule
-from edit_lit.facts.request import SUBJECT_SLOT, EditRequest
+from edit_lit.facts.request import EditRequest
 from edit_lit.guards.held_writes import HeldWrites, check_beginning, protected, trains
+from edit_lit.guards.wordings import check_contexts, rows_one_by_one, with_paraphrases
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
 from edit_lit.language_model.module_tree import projection_weight
@@ -42,9 +41,7 @@ class Hold(HeldWrites):
         super().__init__()
         check_number("guards.use.paraphrases", paraphrases, least=0)
         check_number("guards.use.energy", energy, above=0, most=1)
-        for context in contexts:
-            if context.count(SUBJECT_SLOT) != 1:
-                raise ConfigError(f"guards.use.contexts holds {context!r}. Write one '{{}}' where the prompt stands.")
+        check_contexts(contexts, "guards.use.contexts")
         self.paraphrases = paraphrases
         self.contexts = list(contexts)
         self.energy = energy
@@ -52,12 +49,11 @@ class Hold(HeldWrites):
     def setup(self, language_model: LanguageModel, delta: Delta | None, requests: Sequence[EditRequest]) -> None:
         """Read the keys at every edited layer that trains, and what its matrix answers to them."""
         layers = _held_layers(language_model, delta)
-        said = [request for batch in Schedule(paraphrases=self.paraphrases).batches(requests) for request in batch]
-        rows = prompt_rows(language_model.tokenizer, said, [SUBJECT_SLOT, *self.contexts])
-        alone = [[row] for of_request in rows for row in of_request]
+        said = with_paraphrases(requests, self.paraphrases, "guards.use.paraphrases")
+        rows = rows_one_by_one(language_model, said, self.contexts)
         self.writes = {}
         with evaluating(language_model.model):
-            reader = KeyExtractor(language_model, alone, value_layer=max(layers))
+            reader = KeyExtractor(language_model, rows, value_layer=max(layers))
             for layer in layers:
                 module, keys_KN = language_model.output_projection(layer), reader.read(layer).bare_keys
                 self.writes[f"layer {layer}"] = protected(f"layer {layer}", module, keys_KN, self.energy)

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 
 from edit_lit.deltas import Delta
-from edit_lit.editors.base.schedule import Schedule
 from edit_lit.editors.gradient.training import teacher_forced
 from edit_lit.facts.request import EditRequest, subjects_of
 from edit_lit.facts.source import FactSource
 from edit_lit.guards.held_writes import HeldWrites, check_beginning, protected, trains
 from edit_lit.guards.path_inputs import block_projections, inputs_on_texts
+from edit_lit.guards.wordings import with_paraphrases
 from edit_lit.language_model import LanguageModel
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
@@ -64,7 +64,7 @@ class PathNullSpace(HeldWrites):
         """
         modules = _trained_projections(language_model)
         facts = requests if self.facts is None else self.facts.load(exclude_subjects=subjects_of(requests))
-        said = [request for batch in Schedule(paraphrases=self.paraphrases).batches(facts) for request in batch]
+        said = with_paraphrases(facts, self.paraphrases, "guards.use.paraphrases")
         rows = [row.ids for row in teacher_forced(language_model.tokenizer, said, end=False)]
         inputs = inputs_on_texts(language_model, modules, rows)
         generator = torch.Generator().manual_seed(self.seed)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -37,27 +37,13 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         WriteError: If the disk is full, or the folder cannot be written to.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(path.parent)
+    with _place_beside(path) as partial:
         # Not a name alone: some writers have temporary files of their own beside what they write.
-        partial = path.parent / f"{PARTIAL}{uuid4().hex}"
-        partial.mkdir()
-        try:
-            temporary = partial / path.name
-            write(temporary)
-            temporary.chmod(partial.stat().st_mode & 0o666)
-            _to_disk(temporary)
-            os.replace(temporary, path)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written ({error.strerror or error}). Make room and see to the permissions there, or "
-            "name another folder."
-        ) from error
-    with suppress(OSError):  # Some file systems know no such thing; the file itself is safe.
-        _to_disk(path.parent)
+        temporary = partial / path.name
+        write(temporary)
+        temporary.chmod(partial.stat().st_mode & 0o666)
+        _to_disk(temporary)
+        os.replace(temporary, path)
 
 
 def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None:
@@ -70,16 +56,23 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
     Raises:
         WriteError: If something is there, the disk is full, or the place cannot be written to.
     """
+    with _place_beside(path) as partial:
+        write(partial)
+        for written in partial.rglob("*"):
+            _to_disk(written)
+        os.replace(partial, path)
+
+
+@contextmanager
+def _place_beside(path: Path) -> Iterator[Path]:
+    """A folder beside a final name to write in, which is gone afterwards; what was moved out of it is on the disk."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(path.parent)
         partial = path.parent / f"{PARTIAL}{uuid4().hex}"
         partial.mkdir()
         try:
-            write(partial)
-            for written in partial.rglob("*"):
-                _to_disk(written)
-            os.replace(partial, path)
+            yield partial
         finally:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
@@ -87,6 +80,8 @@ def write_folder_atomically(path: Path, write: Callable[[Path], object]) -> None
             f"{path} cannot be written ({error.strerror or error}). Make room and see to the permissions there, or "
             "name another folder."
         ) from error
+    with suppress(OSError):  # Some file systems know no such thing; what was written is safe.
+        _to_disk(path.parent)
 
 
 def _to_disk(path: Path) -> None:

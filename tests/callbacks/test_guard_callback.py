@@ -17,6 +17,7 @@ from edit_lit.editors import FTM, TargetTraining
 from edit_lit.guards import AGEM, L2SP, Hold, PathNullSpace, Replay
 from edit_lit.measures.outcome_files import FOLDER, read_names
 from edit_lit.measures.outcomes import Pool
+from edit_lit.measures.scores import Rule
 from edit_lit.measures.seen_facts import read_seen
 from edit_lit.reports.run import Run
 from edit_lit.tuning import DoRA, FullTuning, LoRA
@@ -119,6 +120,12 @@ def test_facts_that_a_guard_learnt_from_are_told_apart(run, tmp_path):
     (seen,) = read_seen(tmp_path / "a")
     names = read_names(tmp_path / "a" / FOLDER, [Pool.EDITED])[Pool.EDITED].fact
     assert names.index(seen) == int(read.seen_by_guards["seen"])
+    for rule in (Rule.PROB, Rule.EXACT, Rule.FIRST):
+        whole = read.transitions(Pool.EDITED, rule)[read.last_step]
+        groups = [read.transitions(Pool.EDITED, rule, among=at)[read.last_step] for at in read.seen_by_guards.values()]
+        for count in ("total", "baseline_successes", "stable", "already_right"):
+            assert sum(getattr(group, count) for group in groups) == getattr(whole, count)
+        assert whole.total + whole.already_right == 4
     run(tmp_path / "b", [GuardCallback([Hold()])])
     assert Run.read(tmp_path / "b").seen_by_guards == {}
 

@@ -194,14 +194,16 @@ def test_an_unknown_verb_is_refused_and_the_verbs_are_listed(arguments, capsys):
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == 2
-    listed = "one of fit, validate, edit, cycles, sweep, report, explain, recover, erase, verify, detect, merge"
+    listed = (
+        "one of fit, validate, edit, cycles, sweep, report, explain, recover, rewrite, erase, verify, detect, merge"
+    )
     assert listed in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("arguments", "shown"),
     [
-        (["--help"], "{fit,validate,edit,cycles,sweep,report,explain,recover,erase,verify,detect,merge}"),
+        (["--help"], "{fit,validate,edit,cycles,sweep,report,explain,recover,rewrite,erase,verify,detect,merge}"),
         (["--version"], f"edit_lit {version('edit_lit')}"),
         (["fit", "--help"], "--retention.every_n_steps"),
         (["validate", "--help"], "--ckpt_path"),

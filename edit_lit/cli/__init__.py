@@ -25,15 +25,17 @@ LIGHTNING_VERBS = {
     "edit": "edit only; write the Delta and, if asked, the edited model",
     "cycles": "edit one fact at a time, fine-tune, go back to the model as it was, and pool the cycles",
 }
-VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "recover", "erase", "verify", "detect", "merge")
+VERBS = (*LIGHTNING_VERBS, "sweep", "report", "explain", "recover", "rewrite", "erase", "verify", "detect", "merge")
 _OF_SWEEPS = ("against", "match", "lines", "panels")
 _OWN_OPTIONS = {
     "sweep": ("--config", "--output", "--address", "--cpus", "--dry-run", "--watch"),
     "report": ("--rule", "--output", *(f"--{name}" for name in _OF_SWEEPS)),
     "explain": ("--rule", "--layers", "--seed", "--device"),
     "recover": ("--rule", "--control", "--top", "--steps"),
+    "rewrite": ("--rule", "--paraphrases", "--weights", "--output", "--device"),
     "merge": ("--output",),
 }
+REWRITERS = ("RestoreWrites", "RestoreValues", "EditAgain", "AddDelta")
 RULES = ("prob", "exact", "first", "token")
 
 
@@ -96,6 +98,15 @@ def _parser() -> argparse.ArgumentParser:
     lost.add_argument("--control", metavar="RUN", help="the same run with edit.apply false; else the unedited model")
     lost.add_argument("--top", type=int, default=10, help="which ranks count as found; 10 if not given")
     lost.add_argument("--steps", type=int, default=16, help="steps of relearning on other lost edits; 16 if not given")
+    back = verbs.add_parser(
+        "rewrite", help="bring the edits of a run back in several ways, and tell which does", allow_abbrev=False
+    )
+    back.add_argument("run", help="folder of a run that has ended; with edit.apply false, for the other orders")
+    back.add_argument("--rule", choices=RULES[:3], default="exact", help="success rule of the tables")
+    back.add_argument("--paraphrases", type=int, default=0, help="restore so many of each fact; none if not given")
+    back.add_argument("--weights", choices=REWRITERS, metavar="WAY", help="write the model that this way makes")
+    back.add_argument("--output", help="folder that is made; in the run's, below rewritten/, if not given")
+    back.add_argument("--device", help="where the model is put; an accelerator if there is one")
     # As with Lightning's verbs, other parsers read their options.
     verbs.add_parser("erase", help="remove the edits of a run that has ended", add_help=False, allow_abbrev=False)
     verbs.add_parser("verify", help="tell whether a model holds what is demanded", add_help=False, allow_abbrev=False)
@@ -164,6 +175,10 @@ def _run(args: Sequence[str] | None) -> None:
         from edit_lit.cli.recover import recover
 
         recover(options.run, options.rule, options.control, options.top, options.steps)
+    elif options.verb == "rewrite":
+        from edit_lit.cli.rewrite import rewrite
+
+        rewrite(options.run, options.rule, options.paraphrases, options.weights, options.output, options.device)
     else:
         from edit_lit.cli.verbs import merge
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
-from peft import PeftModel
-from peft.tuners.tuners_utils import BaseTuner
 
+from edit_lit.cli.after_training import free_folder, merge_adapter, own_weights
 from edit_lit.cli.devices import check_device
 from edit_lit.cli.finished_run import FinishedRun
 from edit_lit.cli.messages import quiet_libraries
@@ -20,19 +19,15 @@ from edit_lit.cli.parser import EditArgumentParser
 from edit_lit.cli.suggestions import names_of
 from edit_lit.deltas.swap import swapped
 from edit_lit.erasers import Eraser
-from edit_lit.erasers.stages import Erasure, Questions, WeightChange, copies
-from edit_lit.erasers.table import HEADER, TITLE, Line, lines, records, rows
-from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.module_tree import plain_parameters
+from edit_lit.erasers.table import HEADER, STAGES, TITLE, Erasure, lines
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.environment import versions
 from edit_lit.reports.table import markdown_table
 from edit_lit.reports.terminal import print_table
-from edit_lit.tuning.merging import of_adapters
-from edit_lit.utilities.errors import ConfigError
+from edit_lit.surgery.lines import Line, records, rows
+from edit_lit.surgery.stages import Questions, WeightChange, copies
 from edit_lit.utilities.files import write_folder_atomically
 from edit_lit.utilities.json_files import write_json
-from edit_lit.utilities.text import first_line
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +60,8 @@ def erase(program: str, words: Sequence[str]) -> None:
         options = parser.parse_args(list(words))
     with naming_part(options.as_dict()):
         eraser: Eraser = parser.instantiate(Namespace(eraser=options.eraser)).eraser
-    folder = _output(options, eraser)
+    default = Path(options.run, "erased", type(eraser).__name__.lower())
+    folder = free_folder(Path(options.output) if options.output else default)
     if options.device is not None:
         check_device(options.device)
     finished = FinishedRun.load(Path(options.run), options.device)
@@ -115,13 +111,11 @@ def measured(finished: FinishedRun, eraser: Eraser) -> Erasure:
     intrinsic = finished.load_intrinsic()
     data.task.setup(language_model.tokenizer, finished.requests)
     assert states.delta is not None
-    added = {id(parameter) for parameter in of_adapters(language_model.model)}
-    own = [name for name, parameter in plain_parameters(language_model.model) if id(parameter) not in added]
     with states.unedited():
-        before = copies(language_model, own)
+        before = own_weights(language_model)
     with states.edited():
         eraser.setup(language_model, states.delta, finished.requests)
-    _merge(language_model)
+    merge_adapter(language_model)
     names = eraser.changes(language_model)
     tuned = copies(language_model, names)
     eraser.erase(language_model)
@@ -137,33 +131,6 @@ def measured(finished: FinishedRun, eraser: Eraser) -> Erasure:
         for one, then in tuned.items()
     }
     return Erasure(unedited, after, erased, changes, eraser.describe())
-
-
-def _merge(language_model: LanguageModel) -> None:
-    """Merge an adapter into the weights: an eraser changes what the model multiplies by."""
-    model = language_model.model
-    if not isinstance(model, PeftModel):
-        return
-    if not isinstance(model.base_model, BaseTuner):
-        raise ConfigError(
-            "the run learnt a prompt, which is in none of the weights that an eraser could change. Name a run that "
-            "trains weights, or an adapter that can be merged into them."
-        )
-    try:
-        language_model.model = model.merge_and_unload()
-    except (NotImplementedError, ValueError) as error:
-        raise ConfigError(
-            f"the run's adapter cannot be merged into the weights that an eraser changes: {first_line(error)}. Name a "
-            "run with LoRA, DoRA or FullTuning."
-        ) from error
-
-
-def _output(options: Namespace, eraser: Eraser) -> Path:
-    """The folder that is made, which must not be there."""
-    given = Path(options.output or Path(options.run, "erased", type(eraser).__name__.lower()))
-    if given.exists() and not (given.is_dir() and not any(given.iterdir())):
-        raise ConfigError(f"--output is {given}, which is there already. Name another folder, or remove it.")
-    return given
 
 
 def _notes(finished: FinishedRun, found: Erasure, options: Namespace) -> list[str]:
@@ -184,7 +151,7 @@ def _write(place: Path, finished: FinishedRun, table: Sequence[Line], notes: Seq
         "eraser": options.eraser.as_dict(),
         "did": notes[-1],
         "versions": versions(),
-        "numbers": records(table),
+        "numbers": records(table, STAGES),
     }
     write_json(place / "erasure.json", about)
     if options.weights:

@@ -17,7 +17,8 @@ from edit_lit.cli.mistakes import naming_part
 from edit_lit.cli.plan import flat_options, naming_directory
 from edit_lit.cli.resolving import OptionReader
 from edit_lit.cli.resume import EarlierRun
-from edit_lit.deltas import Delta, ModelStates
+from edit_lit.deltas import Delta, DeltaCache, ModelStates
+from edit_lit.editors import Editor
 from edit_lit.facts.request import EditRequest, fact_hash, subjects_of
 from edit_lit.fine_tuner import FineTuner
 from edit_lit.language_model import LanguageModel
@@ -45,6 +46,8 @@ class FinishedRun:
         data: Its data module, which has not been set up.
         options: Its options.
         step: Optimizer steps taken.
+        editor: The editor that it names; none if it names none.
+        cache: Where its edits are kept.
     """
 
     run: Run
@@ -54,6 +57,8 @@ class FinishedRun:
     data: Any
     options: Namespace
     step: int
+    editor: Editor | None
+    cache: DeltaCache
 
     @property
     def language_model(self) -> LanguageModel:
@@ -66,7 +71,7 @@ class FinishedRun:
         return _trainable(self.fine_tuner)
 
     @classmethod
-    def load(cls, folder: Path, device: str | torch.device | None = None) -> FinishedRun:
+    def load(cls, folder: Path, device: str | torch.device | None = None, control: bool = False) -> FinishedRun:
         """Load a run from its config, its last checkpoint, its edit and its records.
 
         It sets the global seed to that of the run, by which its facts may have been chosen.
@@ -74,6 +79,7 @@ class FinishedRun:
         Args:
             folder: The run's folder.
             device: Where the model is put; an accelerator if there is one and the run did not choose otherwise.
+            control: Take a run that names an editor and edited nothing as well.
 
         Raises:
             ConfigError: If one of them is missing, damaged or of another run, saying how to get it; or if the run
@@ -81,9 +87,9 @@ class FinishedRun:
         """
         earlier = at_last_checkpoint(folder)
         checkpoint = _checkpoint(earlier)
-        if checkpoint["edit"] is None:
+        if checkpoint["edit"] is None and not control:
             raise ConfigError(f"the run in {folder} edited nothing, so that there are no edits to look for.")
-        if earlier.delta is None:
+        if checkpoint["edit"] is not None and earlier.delta is None:
             raise ConfigError(
                 f"{folder} has no {DELTA}. Make the edit again with: python -m edit_lit edit --config "
                 f"{folder / CONFIG} --output {folder / DELTA}"
@@ -100,23 +106,18 @@ class FinishedRun:
         made = _made(options, earlier)
         fine_tuner = made.model
         requests = made.data.load_edits()
-        _check_facts(folder, requests)
-        kinds = made.edit.editor.kinds if made.edit.editor is not None else ()
-        delta = Delta.load(earlier.delta, kinds)
-        if checkpoint["edit"] != delta.hash():
-            raise ConfigError(
-                f"{earlier.checkpoint} was trained on another edit than {earlier.delta}: one of them is of another "
-                "run. Bring back the one that belongs there, or run it again."
-            )
+        _check_facts(folder, requests, Pool.UNEDITED if checkpoint["edit"] is None else Pool.EDITED)
+        delta = _the_edit(earlier, checkpoint, made.edit.editor)
         if device is None and torch.cuda.is_available() and options.trainer.accelerator not in ("cpu", "mps"):
             device = "cuda"
         if device is not None:
             fine_tuner.language_model.to(torch.device(device))
-        states = _prepared(fine_tuner, delta)
-        check_checkpoint(checkpoint, delta.hash(), _trainable(fine_tuner), resume=False)
+        states = _prepared(fine_tuner, delta, made.edit.editor)
+        check_checkpoint(checkpoint, checkpoint["edit"], _trainable(fine_tuner), resume=False)
         fine_tuner.load_state_dict(checkpoint["state_dict"], strict=False)
         fine_tuner.eval()
-        return cls(run, requests, fine_tuner, states, made.data, options, earlier.step)
+        cache = DeltaCache(made.edit.cache_dir)
+        return cls(run, requests, fine_tuner, states, made.data, options, earlier.step, made.edit.editor, cache)
 
     def load_intrinsic(self) -> list[EditRequest]:
         """The intrinsic facts that the run asked about, in the order of its records; none if it had none.
@@ -198,10 +199,32 @@ def _made(options: Namespace, earlier: EarlierRun) -> Namespace:
         return OptionReader().parser.instantiate_classes(options)
 
 
-def _prepared(fine_tuner: FineTuner, delta: Delta) -> ModelStates:
+def _the_edit(earlier: EarlierRun, checkpoint: Mapping[str, Any], editor: Editor | None) -> Delta | None:
+    """The edit that a run was trained on; none if it edited nothing."""
+    if checkpoint["edit"] is None:
+        if editor is None:
+            raise ConfigError(
+                f"the run of {earlier.checkpoint} edited nothing and names no editor. Name one that has edit.editor, "
+                "and edit.apply at false."
+            )
+        return None
+    assert earlier.delta is not None
+    delta = Delta.load(earlier.delta, editor.kinds if editor is not None else ())
+    if checkpoint["edit"] != delta.hash():
+        raise ConfigError(
+            f"{earlier.checkpoint} was trained on another edit than {earlier.delta}: one of them is of another "
+            "run. Bring back the one that belongs there, or run it again."
+        )
+    return delta
+
+
+def _prepared(fine_tuner: FineTuner, delta: Delta | None, editor: Editor | None) -> ModelStates:
     """Edit the model and choose what trains, as a fit does."""
     fine_tuner.keeps_states = True
-    fine_tuner.take_edit(delta)
+    if delta is not None:
+        fine_tuner.take_edit(delta)
+    elif editor is not None:
+        fine_tuner.leave_unedited(editor.edited_layers(fine_tuner.language_model))
     fine_tuner.configure_model()
     assert fine_tuner.states is not None
     return fine_tuner.states
@@ -211,9 +234,9 @@ def _trainable(fine_tuner: FineTuner) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in fine_tuner.named_parameters() if parameter.requires_grad}
 
 
-def _check_facts(folder: Path, requests: list[EditRequest]) -> None:
+def _check_facts(folder: Path, requests: list[EditRequest], pool: Pool) -> None:
     """Refuse facts that are not those of the run's records."""
-    recorded = list(read_names(folder / FOLDER, [Pool.EDITED])[Pool.EDITED].fact)
+    recorded = list(read_names(folder / FOLDER, [pool])[pool].fact)
     if recorded != [fact_hash(request) for request in requests]:
         raise ConfigError(
             f"{folder / FOLDER} is of other facts than data.edits yields now: its source has changed since, or the "

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import torch
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor
-from transformers.pytorch_utils import Conv1D
 
 from edit_lit.detection.spectra import Spectrum
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.module_tree import base_layer, plain_parameters, projection_weight
+from edit_lit.language_model.module_tree import as_linear, plain_parameters, projection_weight
 from edit_lit.tuning.merging import merged_copy, wrapped_by_adapters
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.finite import check_finite
@@ -55,7 +54,7 @@ def output_matrix(language_model: LanguageModel, layer: int) -> Tensor:
         module = merged_copy(module)
     weight = projection_weight(module).detach()
     check_finite(weight, f"the MLP output projection of layer {layer}", "Load a whole model.")
-    return (weight.T if isinstance(base_layer(module), Conv1D) else weight).double()
+    return as_linear(module, weight).double()
 
 
 def check_matrices(language_model: LanguageModel) -> None:

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from edit_lit.erasers.eraser import Eraser
-from edit_lit.erasers.written import check_bare
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import projection_weight
+from edit_lit.surgery.written import check_bare
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 

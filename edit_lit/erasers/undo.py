@@ -8,9 +8,9 @@ import torch
 
 from edit_lit.deltas import Delta
 from edit_lit.erasers.eraser import Eraser
-from edit_lit.erasers.written import check_bare, check_of_weights, named
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.surgery.written import check_bare, check_of_weights, named
 from edit_lit.utilities.errors import ConfigError
 
 

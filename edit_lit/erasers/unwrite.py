@@ -5,10 +5,8 @@ Shape legend: K keys, N inputs of a matrix.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -19,24 +17,14 @@ from edit_lit.activations.token_rows import SubjectRow
 from edit_lit.deltas import Delta
 from edit_lit.deltas.swap import on_cpu, write_values
 from edit_lit.erasers.eraser import Eraser
-from edit_lit.erasers.written import check_bare, written_layers
 from edit_lit.facts.request import EditRequest
-from edit_lit.guards.protected_write import ProtectedWrite
 from edit_lit.guards.wordings import check_contexts, rows_one_by_one, with_paraphrases
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
-from edit_lit.language_model.module_tree import base_layer
+from edit_lit.surgery.put_back import PutBack, own_projection, put_back, remembered
+from edit_lit.surgery.written import check_bare, written_layers
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class _Erased:
-    """What was done to one layer: directions taken of how many inputs, and how far off answers were, in their norm."""
-
-    rank: int
-    inputs: int
-    moved: float
 
 
 class Unwrite(Eraser):
@@ -80,19 +68,16 @@ class Unwrite(Eraser):
         self._rows: list[list[SubjectRow]] = []
         self._unedited: dict[int, dict[str, Tensor]] = {}
         self._keys_then: dict[int, Tensor] = {}
-        self._erased: dict[int, _Erased] = {}
+        self._erased: dict[int, PutBack] = {}
 
     def setup(self, language_model: LanguageModel, delta: Delta, requests: Sequence[EditRequest]) -> None:
         """Keep the matrices from before the edit, on the CPU, and read the keys of the edited model if they count."""
-        layers = written_layers(language_model, delta, "Unwrite")
+        layers = written_layers(language_model, delta, "Unwrite", "Use Undo.")
         said = with_paraphrases(requests, self.paraphrases, "eraser.paraphrases")
         self._rows = rows_one_by_one(language_model, said, self.contexts)
         self._erased, self._keys_then = {}, {}
         with delta.suspended(language_model):
-            self._unedited = {
-                layer: {name: on_cpu(parameter) for name, parameter in _own(language_model, layer).named_parameters()}
-                for layer in layers
-            }
+            self._unedited = {layer: remembered(own_projection(language_model, layer)) for layer in layers}
         if self.keys != "now":
             with evaluating(language_model.model):
                 reader = KeyExtractor(language_model, self._rows, value_layer=layers[-1])
@@ -147,42 +132,20 @@ class Unwrite(Eraser):
             if reader is not None:
                 reader.advance(layer - 1)
                 keys.append(reader.read(layer).bare_keys)
-            self._erased[layer] = self._put_back(layer, _own(language_model, layer), torch.cat(keys))
+            self._erased[layer] = self._answered_again(language_model, layer, torch.cat(keys))
 
-    def _put_back(self, layer: int, module: nn.Module, keys_KN: Tensor) -> _Erased:
-        """Put one matrix's answers back, in float64, rounded once."""
-        twin = copy.deepcopy(module).double()
-        now = {name: parameter.detach().clone() for name, parameter in twin.named_parameters()}
-        for name, parameter in twin.named_parameters():
-            # A bias that is still the base model's needs no column.
-            parameter.requires_grad_(name == "weight" or not _same(module, self._unedited[layer], name))
-            parameter.copy_(self._unedited[layer][name])
+    def _answered_again(self, language_model: LanguageModel, layer: int, keys_KN: Tensor) -> PutBack:
         try:
-            write = ProtectedWrite(twin, keys_KN, self.energy)
+            return put_back(own_projection(language_model, layer), self._unedited[layer], keys_KN, self.energy)
         except ConfigError as error:
             raise ConfigError(
                 f"the {len(keys_KN)} keys span all inputs of the matrix of layer {layer}, so that Unwrite would leave "
                 "nothing of its fine-tuning. Lower eraser.energy or eraser.paraphrases, set eraser.keys to now, or "
                 "erase fewer facts."
             ) from error
-        twin.load_state_dict(now)
-        write.restore()
-        for name, parameter in module.named_parameters():
-            if name == "weight" or write.bias is not None:
-                parameter.copy_(twin.get_parameter(name))
-        return _Erased(write.rank, write.inputs, float(write.moved))
 
     def _parameters(self, language_model: LanguageModel) -> list[nn.Parameter]:
         if not self._unedited:
             raise ConfigError("Unwrite knows of no edit. Call its setup right after the edit.")
-        return [parameter for layer in sorted(self._unedited) for parameter in _own(language_model, layer).parameters()]
-
-
-def _own(language_model: LanguageModel, layer: int) -> nn.Module:
-    """A layer's MLP output projection, without an adapter around it."""
-    return base_layer(language_model.output_projection(layer))
-
-
-def _same(module: nn.Module, values: dict[str, Tensor], name: str) -> bool:
-    parameter = module.get_parameter(name).detach()
-    return torch.equal(parameter, values[name].to(parameter.device))
+        modules = [own_projection(language_model, layer) for layer in sorted(self._unedited)]
+        return [parameter for module in modules for parameter in module.parameters()]

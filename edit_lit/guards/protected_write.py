@@ -47,7 +47,7 @@ class ProtectedWrite:
         self.bias = bias if isinstance(bias, nn.Parameter) and bias.requires_grad else None
         self._transposed = isinstance(inner, Conv1D)
         dtype = torch.promote_types(self.weight.dtype, torch.float32)
-        found_NR = _basis(self._inputs(keys_KN.to(self.weight.device, torch.float64)), energy)
+        found_NR = key_basis(self._inputs(keys_KN.to(self.weight.device, torch.float64)), energy)
         # A basis is one of many: processes on other machines might find another, and their weights would part.
         basis_NR = distributed.from_first_process(found_NR.cpu()).to(self.weight.device)
         self.inputs, self.rank = basis_NR.shape
@@ -106,7 +106,7 @@ class ProtectedWrite:
         return (self._answers() - self._start_OR).norm() / self._size
 
 
-def _basis(keys_KN: Tensor, energy: float) -> Tensor:
+def key_basis(keys_KN: Tensor, energy: float) -> Tensor:
     """An orthonormal basis of keys of unit norm, of as few directions as keep a share of their energy, [N, R]."""
     sizes = keys_KN.norm(dim=1, keepdim=True)
     unit_KN = keys_KN[sizes[:, 0] > 0] / sizes[sizes[:, 0] > 0]

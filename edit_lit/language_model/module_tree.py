@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from peft import PeftModel
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -79,6 +79,11 @@ def projection_weight(module: nn.Module) -> nn.Parameter:
     weight = base_layer(module).weight
     assert isinstance(weight, nn.Parameter)
     return weight
+
+
+def as_linear(module: nn.Module, weight: Tensor) -> Tensor:
+    """A view of a projection's weight, or of what has its shape, as outputs × inputs, whichever way it is stored."""
+    return weight.T if isinstance(base_layer(module), Conv1D) else weight
 
 
 def projection_shape(module: nn.Module) -> tuple[int, int]:

@@ -8,11 +8,12 @@ import pytest
 import tiny
 import torch
 
-from edit_lit.erasers.stages import Erasure, Questions, Stage, WeightChange
-from edit_lit.erasers.table import lines, records, rows, share
+from edit_lit.erasers.table import STAGES, Erasure, lines
 from edit_lit.language_model.spans import answer_rows
 from edit_lit.measures.outcomes import Kind, Outcomes
 from edit_lit.measures.scores import Rule
+from edit_lit.surgery.lines import records, rows, share
+from edit_lit.surgery.stages import Questions, Stage, WeightChange
 from edit_lit.tasks.validation import validation_scores
 
 
@@ -108,4 +109,6 @@ def test_what_is_not_a_number_is_no_share_and_what_nobody_asked_has_no_line():
     assert shown[2][1:] == ("2.000", "1.000", "")
     assert shown[3][1:] == ("0.000", "1.000", "0.000")
     assert shown[4][1:] == ("", "", "0.500")
-    assert all(value is None or math.isfinite(value) for one in records(found) for value in (one["value"], one["low"]))
+    assert all(
+        value is None or math.isfinite(value) for one in records(found, STAGES) for value in (one["value"], one["low"])
+    )

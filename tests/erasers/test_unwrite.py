@@ -10,8 +10,9 @@ from planted import LAYERS, MODELS, NAMES, augmented, changed, edited, fine_tune
 
 from edit_lit.deltas import Delta, Dense, ModelStates, WeightPart
 from edit_lit.deltas.provenance import Provenance
-from edit_lit.erasers import Unwrite, unwrite
+from edit_lit.erasers import Unwrite
 from edit_lit.guards.protected_write import ProtectedWrite
+from edit_lit.surgery import put_back
 from edit_lit.utilities.errors import ConfigError
 
 # In models this small, few keys are many.
@@ -142,7 +143,7 @@ def test_what_it_cannot_erase_is_named_and_nothing_changes(monkeypatch):
         return ProtectedWrite(module, keys_KN, energy)
 
     seen = []
-    monkeypatch.setattr(unwrite, "ProtectedWrite", spans_second)
+    monkeypatch.setattr(put_back, "ProtectedWrite", spans_second)
     eraser = Unwrite("edit")
     eraser.setup(model, delta, requests)
     with pytest.raises(ConfigError, match="of layer 2"):

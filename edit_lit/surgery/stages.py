@@ -1,10 +1,10 @@
-"""What a model answers before the edit, after fine-tuning and after erasing, and how far its weights are apart."""
+"""What a model answers at one time and another, and how far its weights are apart."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -68,48 +68,30 @@ class Questions:
 
 @dataclass(frozen=True)
 class WeightChange:
-    """How far apart a parameter is at two of the three stages, in relation to its norm at the first one.
+    """How far apart a parameter is at two of three times, in relation to its norm at the first of the two.
 
     Args:
         tuned: ‖W_t − W_0‖ / ‖W_0‖ after fine-tuning, the edit included.
-        erased: ‖W_x − W_0‖ / ‖W_0‖ after erasing.
-        by_erasing: ‖W_x − W_t‖ / ‖W_t‖, what the eraser changed.
+        changed: ‖W_x − W_0‖ / ‖W_0‖ after the surgery.
+        by_surgery: ‖W_x − W_t‖ / ‖W_t‖, what the surgery changed.
     """
 
     tuned: float
-    erased: float
-    by_erasing: float
+    changed: float
+    by_surgery: float
 
     @classmethod
-    def between(cls, unedited: Tensor, tuned: Tensor, erased: Tensor) -> WeightChange:
+    def between(cls, unedited: Tensor, tuned: Tensor, changed: Tensor) -> WeightChange:
         """The change of one parameter, in float64.
 
         Args:
             unedited: Its values before the edit, W_0.
             tuned: After fine-tuning, W_t.
-            erased: After erasing, W_x.
+            changed: After the surgery, W_x.
         """
-        before, then, now = (values.detach().double().cpu() for values in (unedited, tuned, erased))
-        return cls(_relative(then - before, before), _relative(now - before, before), _relative(now - then, then))
-
-
-@dataclass(frozen=True)
-class Erasure:
-    """An erasing with what it is judged by.
-
-    Args:
-        before: The unedited model.
-        tuned: The fine-tuned model.
-        erased: The same with the edits erased.
-        changes: Of each parameter that the eraser may change, by its name in the plain model.
-        did: What the eraser says of itself.
-    """
-
-    before: Stage
-    tuned: Stage
-    erased: Stage
-    changes: Mapping[str, WeightChange] = field(default_factory=dict)
-    did: str = ""
+        return cls(
+            relative_change(unedited, tuned), relative_change(unedited, changed), relative_change(tuned, changed)
+        )
 
 
 def copies(language_model: LanguageModel, names: Sequence[str]) -> dict[nn.Parameter, Tensor]:
@@ -118,6 +100,8 @@ def copies(language_model: LanguageModel, names: Sequence[str]) -> dict[nn.Param
     return {one: one.detach().to("cpu", copy=True) for one in parameters if one is not None}
 
 
-def _relative(change: Tensor, of: Tensor) -> float:
-    size = float(torch.linalg.vector_norm(of))
-    return float(torch.linalg.vector_norm(change)) / size if size else math.nan
+def relative_change(before: Tensor, now: Tensor) -> float:
+    """‖W_now − W_before‖ / ‖W_before‖ of one parameter, in float64; NaN if it was all zeros."""
+    then, changed = (values.detach().double().cpu() for values in (before, now))
+    size = float(torch.linalg.vector_norm(then))
+    return float(torch.linalg.vector_norm(changed - then)) / size if size else math.nan

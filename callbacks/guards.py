@@ -102,8 +102,8 @@ class GuardCallback(L.Callback):
             return
         self._last_step = step
         point = {
-            f"guard/{type(guard).__name__}/{name}": float(value)
-            for guard in self.use
+            f"guard/{tag}/{name}": float(value)
+            for tag, guard in zip(_tags(self.use), self.use, strict=True)
             for name, value in guard.measures().items()
         }
         for logger in trainer.loggers:
@@ -121,3 +121,10 @@ class GuardCallback(L.Callback):
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+
+def _tags(guards: Sequence[Guard]) -> list[str]:
+    """The guards' classes, with a number behind the second of a class and further ones."""
+    kinds = [type(guard).__name__ for guard in guards]
+    before = [kinds[:place].count(kind) for place, kind in enumerate(kinds)]
+    return [f"{kind}_{count + 1}" if count else kind for kind, count in zip(kinds, before, strict=True)]

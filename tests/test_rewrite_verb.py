@@ -79,9 +79,13 @@ def test_the_table_is_what_the_models_answer_and_the_folder_holds_the_rewritten_
     ours, theirs = ({name: one.detach() for name, one in m.named_parameters()} for m in (written.model, tuned))
     moved = {name for name, weight in theirs.items() if not torch.equal(weight, ours[name])}
     assert moved == WRITTEN, "one way's model, and not that of all ways together"
+    content = json.loads((out / "rewriting.json").read_text())
     for name in WRITTEN:
         size = float((ours[name] - theirs[name]).norm() / theirs[name].norm())
-        assert found[f"‖change‖/‖W‖, {name}", "writes restored"] == pytest.approx(size)
+        assert content["changes"]["RestoreWrites"][name] == pytest.approx(size)
+    flat = [torch.cat([weights[name].flatten() for name in sorted(WRITTEN)]) for weights in (ours, theirs)]
+    together = float((flat[0] - flat[1]).norm() / flat[1].norm())
+    assert found["‖change‖/‖W‖ of what was changed", "writes restored"] == pytest.approx(together)
     assert ("efficacy, the new object (exact)", "edited again") in found
     assert (out / "rewriting.md").read_text().startswith("# What brings the edits back?")
 
@@ -118,7 +122,9 @@ def test_what_cannot_be_rewritten_is_named_and_nothing_is_written(runs, tmp_path
     out = tmp_path / "out"
     place = ["--output", str(out)]
     said = refused([str(runs["full"]), "--weights", "AddDelta", *place])
-    assert "--weights is AddDelta, but of this run there are RestoreWrites, RestoreValues, EditAgain" in said
+    assert (
+        "--weights is AddDelta, but of this run there are RestoreWrites, RestoreValues, EditAgain, Interpolate" in said
+    )
     assert "--weights is RestoreWrites" in refused([str(runs["control"]), "--weights", "RestoreWrites", *place])
     assert "--paraphrases is 1, but the run edited nothing" in refused(
         [str(runs["control"]), "--paraphrases", "1", *place]

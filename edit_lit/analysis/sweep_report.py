@@ -25,6 +25,8 @@ from edit_lit.analysis.report_files import write_figures, write_page, write_tabl
 from edit_lit.analysis.study import Study
 from edit_lit.analysis.sweep import Labels, Sweep
 from edit_lit.analysis.tables import arms_table, differences_table, effects_table, left_out_table
+from edit_lit.analysis.trade_off import TITLE as COSTS
+from edit_lit.analysis.trade_off import trade_off_figures
 from edit_lit.analysis.trials_file import write_trials
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.table_files import Table
@@ -101,6 +103,7 @@ def report_sweep(folder: Path, options: SweepOptions | None = None, output: Path
     notes = [*study.notes(), *filter(None, [why_not])]
     figures = [
         *write_figures(report, "arms", (("arms", figure) for figure in arms_figures(study))),
+        *write_figures(report, "trade_off", ((COSTS, figure) for figure in trade_off_figures(study))),
         *write_figures(report, "curves", _curves(study, options, notes)),
         *write_figures(report, "causes", ((TITLE, figure) for figure in causes_figures(study))),
     ]

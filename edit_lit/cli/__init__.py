@@ -35,7 +35,7 @@ _OWN_OPTIONS = {
     "rewrite": ("--rule", "--paraphrases", "--weights", "--output", "--device"),
     "merge": ("--output",),
 }
-REWRITERS = ("RestoreWrites", "RestoreValues", "EditAgain", "AddDelta")
+REWRITERS = ("RestoreWrites", "RestoreValues", "EditAgain", "Interpolate", "AddDelta")
 RULES = ("prob", "exact", "first", "token")
 
 

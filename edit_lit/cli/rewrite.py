@@ -17,10 +17,10 @@ from edit_lit.measures.scores import Rule
 from edit_lit.reports.environment import versions
 from edit_lit.reports.table import Row, markdown_table
 from edit_lit.reports.terminal import print_table
-from edit_lit.rewriters import AddDelta, EditAgain, RestoreValues, RestoreWrites, Rewriter
+from edit_lit.rewriters import AddDelta, EditAgain, Interpolate, RestoreValues, RestoreWrites, Rewriter
 from edit_lit.rewriters.table import CAUSES, CAUSES_HEADER, TITLE, Rewriting, Rewritings, cause_rows, lines
 from edit_lit.surgery.lines import Line, records, rows
-from edit_lit.surgery.stages import Questions, copies, relative_change
+from edit_lit.surgery.stages import Questions, copies, relative_change, relative_change_together
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.files import write_folder_atomically
 from edit_lit.utilities.json_files import write_json
@@ -124,8 +124,11 @@ def _rewritten(
         language_model.parameter_name(parameter): relative_change(tuned[parameter], now)
         for parameter, now in changed.items()
     }
-    kind = type(rewriter).__name__
-    return Rewriting(kind, rewriter.label, rewriter.cause, stage, sizes, rewriter.describe()), changed
+    together = relative_change_together((tuned[parameter], now) for parameter, now in changed.items())
+    found = Rewriting(
+        type(rewriter).__name__, rewriter.label, rewriter.cause, stage, together, sizes, rewriter.describe()
+    )
+    return found, changed
 
 
 def _rewriters(finished: FinishedRun, paraphrases: int) -> list[Rewriter]:
@@ -133,7 +136,7 @@ def _rewriters(finished: FinishedRun, paraphrases: int) -> list[Rewriter]:
     editor = finished.editor
     again = [EditAgain(editor)] if editor is not None else []
     if finished.states.delta is not None:
-        return [RestoreWrites(paraphrases), RestoreValues(paraphrases), *again]
+        return [RestoreWrites(paraphrases), RestoreValues(paraphrases), *again, Interpolate()]
     if paraphrases:
         raise ConfigError(
             f"--paraphrases is {paraphrases}, but the run edited nothing whose writes could be restored. Leave it out."
@@ -174,8 +177,12 @@ def _write(
         "did": {one.name: one.did for one in found.each},
         "versions": versions(),
         "numbers": records(table, [*found.stages]),
+        "changes": {one.name: one.changes for one in found.each},
         "first_back": [
-            {"fact": finished.requests[edit].name, "by": None if place_of is None else found.each[place_of].name}
+            {
+                "question": finished.requests[edit].question,
+                "by": None if place_of is None else found.each[place_of].name,
+            }
             for edit, place_of in found.first_back(rule).items()
         ],
     }

@@ -2,8 +2,9 @@
 
 from edit_lit.rewriters.add_delta import AddDelta
 from edit_lit.rewriters.edit_again import EditAgain
+from edit_lit.rewriters.interpolate import Interpolate
 from edit_lit.rewriters.restore_values import RestoreValues
 from edit_lit.rewriters.restore_writes import RestoreWrites
 from edit_lit.rewriters.rewriter import Rewriter
 
-__all__ = ["AddDelta", "EditAgain", "RestoreValues", "RestoreWrites", "Rewriter"]
+__all__ = ["AddDelta", "EditAgain", "Interpolate", "RestoreValues", "RestoreWrites", "Rewriter"]

@@ -27,7 +27,8 @@ class Rewriting:
         label: What the table calls it.
         cause: What an edit was lost by that it is the least to bring back; none if that says nothing.
         stage: What the model answers behind it.
-        changes: ‖W_x − W_t‖ / ‖W_t‖ of each parameter that it changed.
+        changed: ‖W_x − W_t‖ / ‖W_t‖ of all parameters together that it may have changed.
+        changes: The same of each.
         did: What it says of itself.
     """
 
@@ -35,6 +36,7 @@ class Rewriting:
     label: str
     cause: str | None
     stage: Stage
+    changed: float
     changes: Mapping[str, float]
     did: str
 
@@ -72,15 +74,15 @@ class Rewritings:
         return lost_edits(self.before.edited, self.edited.edited, self.tuned.edited, rule)
 
     def first_back(self, rule: Rule) -> dict[int, int | None]:
-        """The first rewriting that brings each lost edit back, by its place; none if no one does.
+        """The first rewriting with a cause that brings each lost edit back, by its place; none if no one does.
 
         Args:
             rule: The success rule.
         """
         lost = self.lost(rule)
-        right = [_right(one.stage, rule) for one in self.each]
+        right = {place: _right(one.stage, rule) for place, one in enumerate(self.each) if one.cause is not None}
         return {
-            edit: next((place for place, answered in enumerate(right) if edit in answered), None)
+            edit: next((place for place, answered in right.items() if edit in answered), None)
             for edit in (lost.lost if lost is not None else ())
         }
 
@@ -99,10 +101,8 @@ def lines(found: Rewritings, rule: Rule) -> list[Line]:
         for label, edits in (("lost edits that are right again", lost.lost), ("others that still are", lost.alive)):
             cells = [_share_of(edits, _right(one.stage, rule)) for one in found.each]
             shown.append(Line(f"{label} ({rule})", [*empty, *cells]))
-    for name in dict.fromkeys(name for one in found.each for name in one.changes):
-        cells = [Cell(one.changes[name]) if name in one.changes else Cell() for one in found.each]
-        shown.append(Line(f"‖change‖/‖W‖, {name}", [*empty, *cells], percent=False))
-    return shown
+    sizes = [Cell(one.changed) for one in found.each]
+    return [*shown, Line("‖change‖/‖W‖ of what was changed", [*empty, *sizes], percent=False)]
 
 
 def cause_rows(found: Rewritings, rule: Rule) -> list[Row]:
@@ -113,7 +113,9 @@ def cause_rows(found: Rewritings, rule: Rule) -> list[Row]:
         rule: The success rule.
     """
     counts = Counter(found.first_back(rule).values())
-    rows: list[Row] = [(one.label, str(counts[place]), one.cause or "") for place, one in enumerate(found.each)]
+    rows: list[Row] = [
+        (one.label, str(counts[place]), one.cause) for place, one in enumerate(found.each) if one.cause is not None
+    ]
     return [*rows, ("none of them", str(counts[None]), "")]
 
 

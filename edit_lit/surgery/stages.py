@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -102,6 +102,19 @@ def copies(language_model: LanguageModel, names: Sequence[str]) -> dict[nn.Param
 
 def relative_change(before: Tensor, now: Tensor) -> float:
     """‖W_now − W_before‖ / ‖W_before‖ of one parameter, in float64; NaN if it was all zeros."""
-    then, changed = (values.detach().double().cpu() for values in (before, now))
-    size = float(torch.linalg.vector_norm(then))
-    return float(torch.linalg.vector_norm(changed - then)) / size if size else math.nan
+    return relative_change_together([(before, now)])
+
+
+def relative_change_together(pairs: Iterable[tuple[Tensor, Tensor]]) -> float:
+    """‖W_now − W_before‖ / ‖W_before‖ of several parameters taken as one, in float64; NaN if all were zeros.
+
+    Args:
+        pairs: Each before and now.
+    """
+    changes, sizes = [0.0], [0.0]
+    for before, now in pairs:
+        then, changed = (values.detach().double().cpu() for values in (before, now))
+        changes.append(float(torch.linalg.vector_norm(changed - then)))
+        sizes.append(float(torch.linalg.vector_norm(then)))
+    size = math.hypot(*sizes)
+    return math.hypot(*changes) / size if size else math.nan

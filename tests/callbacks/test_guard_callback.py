@@ -80,6 +80,14 @@ def test_the_writes_are_kept_through_a_fit(run, tmp_path, options):
     assert max(float(line.split(",")[header.index("guard/Hold/write_moved")] or 0) for line in table[1:]) > 0
 
 
+def test_two_guards_of_one_class_speak_under_names_of_their_own(run, tmp_path):
+    logger = CSVLogger(tmp_path / "logs")
+    run(tmp_path / "a", [GuardCallback([L2SP(0.1), Hold(), L2SP(0.2)])], logger=logger, default_root_dir=str(tmp_path))
+    header = (Path(logger.log_dir) / "metrics.csv").read_text().splitlines()[0].split(",")
+    names = {"guard/L2SP/distance", "guard/L2SP_2/distance", "guard/Hold/write_off", "guard/Hold/write_moved"}
+    assert {tag for tag in header if tag.startswith("guard/")} == names
+
+
 def test_without_guards_not_a_bit_changes(run, tmp_path):
     plain, off = run(tmp_path / "a", []), run(tmp_path / "b", [GuardCallback()])
     assert off.states is None

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
+from peft import LoraConfig, get_peft_model
 from planted import changed, edited, fine_tune, state
 
-from edit_lit.deltas import Part, WeightPart
+from edit_lit.deltas import ModelStates, Part, WeightPart
 from edit_lit.editors import FTM, TargetTraining
-from edit_lit.rewriters import AddDelta, EditAgain
+from edit_lit.rewriters import AddDelta, EditAgain, Interpolate
 from edit_lit.utilities.errors import ConfigError
 
 pytestmark = tiny.ROUGH_EDITS
@@ -68,3 +69,45 @@ def test_what_they_are_not_for_is_refused():
             kind(AddsModules(layers=LAYERS)).setup(model, None, requests)
     with pytest.raises(ConfigError, match="AddDelta knows of no edit"):
         AddDelta(editor()).rewrite(model)
+
+
+@pytest.mark.parametrize("alpha", [0.25, 0.5])
+def test_interpolation_goes_back_with_all_that_moved(alpha):
+    model, delta, requests = edited()
+    then = state(model)
+    rewriter = Interpolate(alpha)
+    rewriter.setup(model, delta, requests)
+    kept = "model.embed_tokens.weight"
+    fine_tune(model, but=[kept])
+    tuned = state(model)
+    names = rewriter.rewrite(model)
+    assert set(names) == changed(tuned, state(model)) == tuned[0].keys() - {kept}
+    for name, parameter in model.model.named_parameters():
+        expected = (1 - alpha) * then[0][name][0] + alpha * tuned[0][name][0]
+        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-12, atol=1e-12)
+    assert f"{alpha:.0%}" in rewriter.describe()
+
+
+def test_an_adapter_merged_is_half_gone():
+    model, delta, requests = edited()
+    name = "model.layers.1.mlp.down_proj.weight"
+    then = model.parameter(name).detach().clone()
+    config = LoraConfig(r=2, target_modules=["down_proj"], init_lora_weights=False)
+    model.model = get_peft_model(model.model, config).eval()
+    rewriter = Interpolate()
+    with ModelStates(model, delta).edited():
+        rewriter.setup(model, delta, requests)
+    model.model = model.model.merge_and_unload()
+    tuned = model.parameter(name).detach().clone()
+    assert all("down_proj" in changed for changed in rewriter.rewrite(model))
+    torch.testing.assert_close(model.parameter(name).detach(), (then + tuned) / 2, rtol=1e-12, atol=1e-12)
+
+
+def test_what_cannot_be_interpolated_is_refused():
+    model, _, requests = edited()
+    with pytest.raises(ConfigError, match="but there was no edit"):
+        Interpolate().setup(model, None, requests)
+    with pytest.raises(ConfigError, match="Interpolate knows of no edit"):
+        Interpolate().rewrite(model)
+    with pytest.raises(ConfigError, match=r"rewriter\.alpha is 1"):
+        Interpolate(1)

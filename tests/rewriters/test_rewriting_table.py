@@ -34,13 +34,14 @@ WAYS = {"writes": WRITES, "values": VALUES, "again": AGAIN}
 
 def rewritings(edited=EDITED):
     each = [
-        Rewriting(name.title(), name, f"lost by {name}", stage(right), {"w": 0.5} if name == "values" else {}, "did")
+        Rewriting(name.title(), name, f"lost by {name}", stage(right), 0.5, {"w": 0.5}, "did")
         for name, right in WAYS.items()
     ]
+    each.append(Rewriting("Other", "other", None, stage([1] * 8), math.nan, {}, "did"))
     return Rewritings(stage(BEFORE), None if edited is None else stage(edited), stage(TUNED), each)
 
 
-def test_each_lost_edit_counts_for_the_first_that_brings_it_back():
+def test_each_lost_edit_counts_for_the_first_that_tells_its_cause():
     found = rewritings()
     lost = [i for i in range(8) if not BEFORE[i] and EDITED[i] and not TUNED[i]]
     assert lost == [1, 2, 3, 4]
@@ -57,14 +58,15 @@ def test_each_lost_edit_counts_for_the_first_that_brings_it_back():
 def test_lost_and_other_edits_are_told_apart():
     table = {line.label: line.cells for line in lines(rewritings(), Rule.EXACT)}
     lost, others = table["lost edits that are right again (exact)"], table["others that still are (exact)"]
-    assert [cell.value for cell in lost[2:]] == [1 / 4, 1 / 4, 3 / 4]
-    assert [cell.facts for cell in lost[2:]] == [4] * 3
-    assert [cell.value for cell in others[2:]] == [1 / 2, 1, 1]
+    assert [cell.value for cell in lost[2:]] == [1 / 4, 1 / 4, 3 / 4, 1]
+    assert [cell.facts for cell in lost[2:]] == [4] * 4
+    assert [cell.value for cell in others[2:]] == [1 / 2, 1, 1, 1]
     efficacy = table["efficacy, the new object (exact)"]
     assert [cell.value for cell in efficacy[:4]] == [7 / 8, 2 / 8, 3 / 8, 5 / 8]
     assert efficacy[4].not_numbers == 1, "what is not a number is no share"
-    assert [math.isnan(cell.value) for cell in table["‖change‖/‖W‖, w"]] == [True, True, True, False, True]
-    header = ["after the edit", "after fine-tuning", "writes", "values", "again"]
+    sizes = table["‖change‖/‖W‖ of what was changed"]
+    assert [math.isnan(cell.value) for cell in sizes] == [True, True, False, False, False, True]
+    header = ["after the edit", "after fine-tuning", "writes", "values", "again", "other"]
     assert [*rewritings().stages] == header
     assert all(len(row) == len(header) + 1 for row in rows(lines(rewritings(), Rule.EXACT)))
 

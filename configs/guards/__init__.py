@@ -1,0 +1,1 @@
+"""The comparison of guards, and of bringing edits back afterwards."""

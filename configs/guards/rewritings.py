@@ -6,14 +6,15 @@ Run in ``configs/``: ``python -m guards.rewritings FILE …``, the ``rewriting.j
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from edit_lit.measures.mean_interval import mean_interval
+import numpy as np
+
+from edit_lit.analysis.bootstrap import estimate
 from edit_lit.reports.table import Row, markdown_table
 from edit_lit.utilities.errors import ConfigError
 
@@ -71,10 +72,10 @@ def _cell(runs: Sequence[Numbers], quantity: str, stage: str) -> str:
     values = [value for run in runs if (value := run.get((quantity, stage))) is not None]
     if len(values) < len(runs):
         return f"{len(values)} runs have it" if values else ""
-    mean, low, high = mean_interval(values)
+    found = estimate([np.array([value]) for value in values])
     scale, digits = (1, 3) if quantity == "downstream loss" else (100, 1)
-    shown = f"{scale * mean:.{digits}f}"
-    return shown if math.isnan(low) else f"{shown} [{scale * low:.{digits}f}, {scale * high:.{digits}f}]"
+    shown = f"{scale * found.mean:.{digits}f}"
+    return f"{shown} [{scale * found.low:.{digits}f}, {scale * found.high:.{digits}f}]" if found.has_interval else shown
 
 
 if __name__ == "__main__":

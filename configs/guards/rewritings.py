@@ -38,8 +38,10 @@ def rewritings(files: Sequence[str]) -> str:
         files: The files, of one rule.
 
     Raises:
-        ConfigError: If they are of several rules, or two are of one run.
+        ConfigError: If there are none, they are of several rules, or two are of one run.
     """
+    if not files:
+        raise ConfigError("no file is named. Name the rewriting.json of one run or more.")
     contents = [json.loads(Path(file).read_text(encoding="utf-8")) for file in files]
     rules = sorted({content["rule"] for content in contents})
     if len(rules) > 1:

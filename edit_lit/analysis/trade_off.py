@@ -68,6 +68,8 @@ def _figure(study: Study, arms: Sequence[Labels], costs: Sequence[Quantity]) -> 
         frameon=False,
         handlelength=0,
         fontsize=7,
+        title="orange: no other arm of the figure has\nboth means as good and one better",
+        title_fontsize=7,
     )
     figure.suptitle(f"{TITLE} ({figure_text(study.sweep.name)})", fontsize=11)
     return figure

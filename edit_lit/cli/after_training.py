@@ -6,12 +6,8 @@ from pathlib import Path
 
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTuner
-from torch import Tensor, nn
 
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.module_tree import plain_parameters
-from edit_lit.surgery.stages import copies
-from edit_lit.tuning.merging import of_adapters
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.text import first_line
 
@@ -37,13 +33,6 @@ def merge_adapter(language_model: LanguageModel) -> None:
             f"the run's adapter cannot be merged into the weights: {first_line(error)}. Name a run with LoRA, DoRA or "
             "FullTuning."
         ) from error
-
-
-def own_weights(language_model: LanguageModel) -> dict[nn.Parameter, Tensor]:
-    """Copies of all parameters but those of adapters, on the CPU."""
-    added = {id(parameter) for parameter in of_adapters(language_model.model)}
-    own = [name for name, parameter in plain_parameters(language_model.model) if id(parameter) not in added]
-    return copies(language_model, own)
 
 
 def free_folder(path: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from jsonargparse import Namespace
 
-from edit_lit.cli.after_training import free_folder, merge_adapter, own_weights
+from edit_lit.cli.after_training import free_folder, merge_adapter
 from edit_lit.cli.devices import check_device
 from edit_lit.cli.finished_run import FinishedRun
 from edit_lit.cli.messages import quiet_libraries
@@ -25,7 +25,7 @@ from edit_lit.reports.environment import versions
 from edit_lit.reports.table import markdown_table
 from edit_lit.reports.terminal import print_table
 from edit_lit.surgery.lines import Line, records, rows
-from edit_lit.surgery.stages import Questions, WeightChange, copies
+from edit_lit.surgery.stages import Questions, WeightChange, copies, own_weights
 from edit_lit.utilities.files import write_folder_atomically
 from edit_lit.utilities.json_files import write_json
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from edit_lit.cli.after_training import free_folder, merge_adapter, own_weights
+from edit_lit.cli.after_training import free_folder, merge_adapter
 from edit_lit.cli.devices import check_device
 from edit_lit.cli.finished_run import FinishedRun
 from edit_lit.deltas.swap import write_values
@@ -20,7 +20,7 @@ from edit_lit.reports.terminal import print_table
 from edit_lit.rewriters import AddDelta, EditAgain, Interpolate, RestoreValues, RestoreWrites, Rewriter
 from edit_lit.rewriters.table import CAUSES, CAUSES_HEADER, TITLE, Rewriting, Rewritings, cause_rows, lines
 from edit_lit.surgery.lines import Line, records, rows
-from edit_lit.surgery.stages import Questions, copies, relative_change, relative_change_together
+from edit_lit.surgery.stages import Questions, copies, own_weights, relative_change, relative_change_together
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.files import write_folder_atomically
 from edit_lit.utilities.json_files import write_json
@@ -98,11 +98,11 @@ def measured(finished: FinishedRun, rewriters: Sequence[Rewriter], keep: str | N
     with states.unedited():
         before = questions.ask()
     merge_adapter(language_model)
-    after = questions.ask()
+    after, tuned = questions.ask(), own_weights(language_model)
     each: list[Rewriting] = []
     kept: dict[nn.Parameter, Tensor] = {}
     for rewriter in progress(rewriters, "rewritings", "ways"):
-        rewriting, changed = _rewritten(language_model, rewriter, questions)
+        rewriting, changed = _rewritten(language_model, rewriter, questions, tuned)
         each.append(rewriting)
         if type(rewriter).__name__ == keep:
             kept = changed
@@ -111,10 +111,9 @@ def measured(finished: FinishedRun, rewriters: Sequence[Rewriter], keep: str | N
 
 
 def _rewritten(
-    language_model: LanguageModel, rewriter: Rewriter, questions: Questions
+    language_model: LanguageModel, rewriter: Rewriter, questions: Questions, tuned: Mapping[nn.Parameter, Tensor]
 ) -> tuple[Rewriting, dict[nn.Parameter, Tensor]]:
     """What a rewriter does to the model, which stays as it is, and the values of what it changed."""
-    tuned = own_weights(language_model)
     names = rewriter.rewrite(language_model)
     log.info("%s", rewriter.describe())
     changed = copies(language_model, names)

@@ -10,11 +10,9 @@ from torch import Tensor
 from edit_lit.deltas import Delta
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.module_tree import plain_parameters
 from edit_lit.rewriters.rewriter import Rewriter
-from edit_lit.surgery.stages import copies
+from edit_lit.surgery.stages import own_weights
 from edit_lit.surgery.written import check_bare, named
-from edit_lit.tuning.merging import of_adapters
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 
@@ -39,10 +37,8 @@ class Interpolate(Rewriter):
         """Copy all weights, to the CPU."""
         if delta is None:
             raise ConfigError("Interpolate goes back to the edited model, but there was no edit. Leave it out.")
-        added = {id(parameter) for parameter in of_adapters(language_model.model)}
-        names = [name for name, one in plain_parameters(language_model.model) if id(one) not in added]
-        values = copies(language_model, names).values()
-        self._edited = dict(zip(names, values, strict=True))
+        own = own_weights(language_model)
+        self._edited = {language_model.parameter_name(parameter): values for parameter, values in own.items()}
 
     @torch.no_grad()
     def rewrite(self, language_model: LanguageModel) -> list[str]:

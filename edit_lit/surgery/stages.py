@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
+from edit_lit.language_model.module_tree import plain_parameters
 from edit_lit.measures.outcomes import Outcomes, Pool
 from edit_lit.measures.probe import Probe
 from edit_lit.tasks.task import Task
 from edit_lit.tasks.validation import validation_scores
+from edit_lit.tuning.merging import of_adapters
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,13 @@ def copies(language_model: LanguageModel, names: Sequence[str]) -> dict[nn.Param
     """Copies of parameters of the plain model, on the CPU."""
     parameters = [language_model.parameter(name) for name in names]
     return {one: one.detach().to("cpu", copy=True) for one in parameters if one is not None}
+
+
+def own_weights(language_model: LanguageModel) -> dict[nn.Parameter, Tensor]:
+    """Copies of all parameters but those of adapters, on the CPU."""
+    added = {id(parameter) for parameter in of_adapters(language_model.model)}
+    own = [name for name, parameter in plain_parameters(language_model.model) if id(parameter) not in added]
+    return copies(language_model, own)
 
 
 def relative_change(before: Tensor, now: Tensor) -> float:

@@ -53,6 +53,8 @@ def test_what_some_runs_lack_is_no_mean(tmp_path):
 
 
 def test_files_that_do_not_go_together_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no file is named"):
+        rewritings([])
     with pytest.raises(ConfigError, match="of the rules exact, prob"):
         rewritings([file(tmp_path, 0, tuned=1.0), file(tmp_path, 1, rule="prob", tuned=1.0)])
     with pytest.raises(ConfigError, match="two files are of run 0"):

@@ -7,6 +7,7 @@ from functools import partial
 import pytest
 import tiny
 import torch
+from planted import keys
 
 from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import prompt_rows
@@ -41,20 +42,6 @@ def edited(make=tiny.llama, train="written"):
         written = name in names or (name.replace(".bias", ".weight") in names and not bias)
         parameter.requires_grad_({"written": written, "others": not written, "all": True}[train])
     return model, delta, requests
-
-
-def keys(model, requests):
-    """The keys of the bare prompts by layer, one prompt at a time, as plain hooks see them."""
-    found = {layer: [] for layer in LAYERS}
-    for (row,) in prompt_rows(model.tokenizer, requests, ["{}"]):
-        for layer in LAYERS:
-            hook = model.output_projection(layer).register_forward_pre_hook(
-                lambda _, inputs, layer=layer, at=row.subject_last: found[layer].append(inputs[0][0, at].detach())
-            )
-            with torch.no_grad():
-                model.model(torch.tensor([row.ids]))
-            hook.remove()
-    return {layer: torch.stack(of_layer) for layer, of_layer in found.items()}
 
 
 def answers(model, keys):

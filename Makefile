@@ -7,7 +7,7 @@ DOCS_READY := $(VENV)/.docs-ready
 FIT := $(BIN)/python -m edit_lit fit --config configs/quickstart.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart editors strategies test test-plain test-slow faults mutation lint type docs bench bench-scale clean
+.PHONY: help quickstart editors strategies test test-plain test-slow faults mutation lint type docs bench bench-scale bench-guards clean
 
 help:  ## List the targets.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -78,6 +78,9 @@ bench: $(READY)  ## Measure speed.
 
 bench-scale: $(READY)  ## Measure edits of up to 10,000 facts: time and peak memory. Takes eleven minutes.
 	$(BIN)/python -m tests.benchmarks.scale
+
+bench-guards: $(READY)  ## Measure what guards cost: time and memory. Takes three minutes.
+	$(BIN)/python -m tests.benchmarks.guards
 
 clean:  ## Remove the environment and what tools leave behind.
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis mutants build *.egg-info

@@ -15,13 +15,13 @@ from edit_lit.analysis.sweep import Labels
 from edit_lit.reports.escaping import figure_text
 
 TITLE = "What does keeping the edits cost?"
-MOST_ARMS = 30
+MOST_ARMS = 40
 _COSTS = (LOSS, TRAINED)
 _ON_FRONT, _BEHIND = "#D55E00", "#0072B2"
 
 
 def trade_off_figures(study: Study) -> Iterator[Figure]:
-    """Every arm that edits, by retention and what it cost, up to thirty in a figure.
+    """Every arm that edits, by retention and what it cost, up to forty in a figure.
 
     An arm of five runs or more is a number at its means, with 95 % intervals both ways; it is on the front, and in
     another colour, if no arm of the figure has both means as good and one better. Of fewer runs each is a point, and

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from edit_lit.language_model import LanguageModel
-from edit_lit.language_model.module_tree import is_projection
+from edit_lit.language_model.module_tree import base_layer, is_projection
 from edit_lit.tuning.selection import LayerChoice, ModuleChoice
 from edit_lit.tuning.tuning import Tuning
 from edit_lit.utilities.errors import ConfigError
@@ -44,8 +45,9 @@ class PeftTuning(Tuning):
                 f"tuning.config.target_modules is {given!r}; leave it out and "
                 "choose with tuning.layers and tuning.modules."
             )
-        rank = getattr(config, "r", None)
-        if isinstance(rank, int) and rank < 1:
+        rank, usual = (getattr(of, "r", None) for of in (config, type(config)))
+        # Where the usual rank is 0, as of OFT, another option takes its place.
+        if isinstance(rank, int) and rank < 1 and rank != usual:
             raise ConfigError(f"tuning.config.r is {rank}; the adapter's rank must be at least 1.")
         self.config = config
         self.seed = seed
@@ -60,8 +62,10 @@ class PeftTuning(Tuning):
         """Wrap the model; the blocks' own weights are frozen by peft."""
         _check_bare(language_model)
         config = self._placed(language_model, edited_layers)
+        chosen = self._targets(language_model, edited_layers) if hasattr(config, "target_modules") else {}
         with seeded(self.seed, language_model.device):
             language_model.model = get_peft_model(language_model.model, config)  # type: ignore[assignment] # acts as one
+        _check_all_wear_it(language_model.model, chosen, type(config).__name__)
 
     def _placed(self, language_model: LanguageModel, edited_layers: Sequence[int]) -> PeftConfig:
         """The adapter's config with the modules that it is put on."""
@@ -101,6 +105,18 @@ def _check_bare(language_model: LanguageModel) -> None:
         raise ConfigError(
             "the model wears an adapter already, which another one cannot be put around. Load the model anew, or "
             "merge the adapter first (model.merge_and_unload of peft)."
+        )
+
+
+def _check_all_wear_it(model: nn.Module, chosen: Mapping[str, nn.Module], adapter: str) -> None:
+    """Refuse an adapter that peft puts on some of the chosen matrices only, without a word."""
+    worn = {id(base_layer(module)) for module in model.modules() if isinstance(module, BaseTunerLayer)}
+    bare = [name for name, module in chosen.items() if id(module) not in worn]
+    if bare:
+        raise ConfigError(
+            f"{adapter} passes over {len(bare)} of {len(chosen)} matrices, such as {bare[0]}, because peft has it for "
+            f"no {type(chosen[bare[0]]).__name__}. Use another adapter, such as LoraConfig, or leave these matrices "
+            "out (tuning.layers, tuning.modules)."
         )
 
 

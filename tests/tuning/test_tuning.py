@@ -3,10 +3,11 @@ from __future__ import annotations
 import pytest
 import tiny
 import torch
-from peft import IA3Config, LoraConfig, PromptTuningConfig
+from peft import IA3Config, LoraConfig, OFTConfig, OSFConfig, PromptTuningConfig
 
 from edit_lit.tuning import DoRA, FullTuning, LayerSelection, LoRA, PeftTuning
 from edit_lit.tuning.tuning import describe_trainable
+from edit_lit.utilities.errors import ConfigError
 
 EDITED = (1, 2)
 
@@ -110,6 +111,20 @@ def test_any_adapter_of_peft_works():
 def test_a_selection_that_trains_nothing_is_refused(make, edited, message):
     with pytest.raises(ValueError, match=message):
         make().apply(tiny.llama(), edited)
+
+
+def test_an_adapter_that_passes_over_matrices_is_refused():
+    PeftTuning(OSFConfig()).apply(tiny.llama(), EDITED)
+    with pytest.raises(ConfigError, match=r"OSFConfig passes over 16 of 16 matrices.*Conv1D"):
+        PeftTuning(OSFConfig()).apply(tiny.gpt2(), EDITED)
+
+
+def test_a_rank_of_zero_is_refused_but_where_another_option_takes_its_place():
+    language_model = tiny.llama()
+    PeftTuning(OFTConfig(oft_block_size=4), layers="edited").apply(language_model, EDITED)
+    assert trainable(language_model)
+    with pytest.raises(ConfigError, match=r"tuning\.config\.r is 0"):
+        PeftTuning(LoraConfig(r=0))
 
 
 def test_one_line_says_what_trains():

@@ -21,7 +21,7 @@ from edit_lit.drift import read_drift
 from edit_lit.drift.rows import FACT
 from edit_lit.drift.rows import FOLDER as DRIFT
 from edit_lit.fine_tuner import FineTuner
-from edit_lit.guards import AGEM, HiddenStateAnchor, Hold, Replay
+from edit_lit.guards import AGEM, EWC, HiddenStateAnchor, Hold, Replay
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import target_probability
@@ -58,7 +58,9 @@ def fit(rank: int, processes: int, port: int, folder: str, corpus: str) -> None:
     watch = EditRetentionCallback(every_n_steps=2)
     callbacks = [
         edit,
-        GuardCallback([Hold(), AGEM(batch_size=3), Replay(batch_size=3), HiddenStateAnchor(batch_size=3)]),
+        GuardCallback(
+            [Hold(), AGEM(batch_size=3), Replay(batch_size=3), HiddenStateAnchor(batch_size=3), EWC(strength=0.1)]
+        ),
         watch,
         DriftCallback(True, batch_tokens=40),
         stopper,

@@ -55,15 +55,34 @@ def switched_off(parts: Sequence[AdapterPart]) -> Iterator[None]:
 
     What is off already stays off; which parameters train stays as it is.
     """
-    on = [part.switch for part in parts if not part.switch.disable_adapters]
-    flags = {parameter: parameter.requires_grad for part in parts for parameter in part.module.parameters()}
-    try:
-        for switch in on:
-            switch.enable_adapters(False)
+    with _switched(parts, on=False):
         yield
-    finally:
-        for switch in on:
-            switch.enable_adapters(True)
+
+
+@contextmanager
+def switched_on(parts: Sequence[AdapterPart]) -> Iterator[None]:
+    """Let some parts of an adapter that are switched off do their work for the length of a ``with`` block.
+
+    Which parameters train stays as it is.
+    """
+    with _switched(parts, on=True):
+        yield
+
+
+@contextmanager
+def _switched(parts: Sequence[AdapterPart], on: bool) -> Iterator[None]:
+    others = [part.switch for part in parts if part.switch.disable_adapters == on]
+    flags = {parameter: parameter.requires_grad for part in parts for parameter in part.module.parameters()}
+
+    def switch(enabled: bool) -> None:
+        for adapter in others:
+            adapter.enable_adapters(enabled)
         # peft takes the mark off the parameters of what it switches off, and puts it on all when it switches on.
         for parameter, flag in flags.items():
             parameter.requires_grad_(flag)
+
+    try:
+        switch(on)
+        yield
+    finally:
+        switch(not on)

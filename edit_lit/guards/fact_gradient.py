@@ -57,7 +57,7 @@ class FactGradient:
         """The mean loss of a step's rows and its gradient by every parameter that trains, equal in all processes."""
         drawn = self.drawn(step)
         mine = drawn[distributed.rank() :: distributed.world_size()]
-        with _without_dropout(self.language_model.model):
+        with without_dropout(self.language_model.model):
             # A process without a row of its own takes part all the same, since the others wait for its sums.
             loss = self.loss(mine or drawn[:1]).sum() / len(drawn) * bool(mine)
             gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True, materialize_grads=True)
@@ -94,6 +94,7 @@ def target_loss(language_model: LanguageModel, rows: Sequence[ScoredRow]) -> Row
 
 
 @contextmanager
-def _without_dropout(model: nn.Module) -> Iterator[None]:
+def without_dropout(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode with gradients; each module's own mode is restored afterwards."""
     with evaluating(model), torch.enable_grad():
         yield

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from torch import nn
 
-import torch
-from torch import Tensor, nn
-
-from edit_lit.deltas import Delta
-from edit_lit.facts.request import EditRequest
-from edit_lit.guards.guard import Guard
-from edit_lit.language_model import LanguageModel
+from edit_lit.guards.drawn_back import DrawnBack
 from edit_lit.utilities.checks import check_number
-from edit_lit.utilities.errors import ConfigError
 
 
-class L2SP(Guard):
+class L2SP(DrawnBack):
     """Draws all weights that train a little way back to what they were right after the edit, behind each step.
 
     Regularisation towards the starting point (Li et al., arXiv 1802.01483), decoupled from the loss as AdamW decouples
@@ -27,30 +20,14 @@ class L2SP(Guard):
     """
 
     def __init__(self, strength: float = 0.01) -> None:
+        super().__init__()
         check_number("guards.use.strength", strength, above=0, below=1)
         self.strength = strength
-        self._start: dict[nn.Parameter, Tensor] = {}
 
-    def setup(self, language_model: LanguageModel, delta: Delta | None, requests: Sequence[EditRequest]) -> None:
-        """Copy what trains."""
-        trained = [parameter for parameter in language_model.model.parameters() if parameter.requires_grad]
-        if not trained:
-            raise ConfigError("L2SP would do nothing: no weight trains. Leave it out.")
-        self._start = {parameter: parameter.detach().clone() for parameter in trained}
-
-    @torch.no_grad()
-    def after_step(self) -> None:
-        """Go back a share of the way."""
-        for parameter, start in self._start.items():
-            parameter.lerp_(start, self.strength)
+    def share(self, parameter: nn.Parameter) -> float:
+        """The same for all weights."""
+        return self.strength
 
     def describe(self) -> str:
         """How many weights are drawn back, and how strongly."""
-        weights = sum(start.numel() for start in self._start.values())
-        return f"L2SP draws {weights:,} weights back by {self.strength:g} of their way behind each step"
-
-    def measures(self) -> Mapping[str, Tensor]:
-        """How far all weights together are from where they were, in shares of their norm then."""
-        ways = [(parameter.detach() - start).norm().float() for parameter, start in self._start.items()]
-        sizes = [start.norm().float() for start in self._start.values()]
-        return {"distance": torch.stack(ways).norm() / torch.stack(sizes).norm()}
+        return f"L2SP draws {self.weights:,} weights back by {self.strength:g} of their way behind each step"

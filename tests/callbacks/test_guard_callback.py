@@ -14,7 +14,7 @@ from callbacks import EditRetentionCallback, GuardCallback, KnowledgeEdit
 from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import prompt_rows
 from edit_lit.editors import FTM, TargetTraining
-from edit_lit.guards import AGEM, L2SP, HiddenStateAnchor, Hold, PathNullSpace, Replay
+from edit_lit.guards import AGEM, EWC, L2SP, HiddenStateAnchor, Hold, PathNullSpace, Replay
 from edit_lit.measures.outcome_files import FOLDER, read_names
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
@@ -98,8 +98,8 @@ def test_without_guards_not_a_bit_changes(run, tmp_path):
 SETS = {
     "hold": (lambda: [Hold()], None),
     "hold on LoRA": (lambda: [Hold()], lambda: LoRA(r=2)),
-    "all others": (lambda: [PathNullSpace(energy=0.5), Replay(), AGEM(), HiddenStateAnchor(), L2SP()], None),
-    "anchor on LoRA": (lambda: [HiddenStateAnchor()], lambda: LoRA(r=2)),
+    "all others": (lambda: [PathNullSpace(energy=0.5), Replay(), AGEM(), HiddenStateAnchor(), L2SP(), EWC()], None),
+    "others on LoRA": (lambda: [HiddenStateAnchor(), EWC()], lambda: LoRA(r=2)),
 }
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.text import flaw_in_name, flaw_in_prompt, shown
@@ -136,6 +136,24 @@ class EditRequest:
     def question(self) -> str:
         """The prompt with the subject filled in."""
         return self.prompt.replace(SUBJECT_SLOT, self.subject)
+
+
+def of_old_object(request: EditRequest, asker: str) -> EditRequest:
+    """The same request with the old object as its target, to be compared with the new one.
+
+    Args:
+        request: The request.
+        asker: What a message calls who compares them.
+
+    Raises:
+        ConfigError: If the request names no old object.
+    """
+    if request.target_true is None:
+        raise ConfigError(
+            f"{asker} compares each new object with the old one, but {request.name} has no target_true. Add it, or "
+            f"leave {asker} out."
+        )
+    return replace(request, target_new=request.target_true)
 
 
 def requests_hash(requests: Sequence[EditRequest]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from edit_lit.deltas import Delta
 from edit_lit.deltas.adapters import adapter_parts, switched_on
 from edit_lit.editors.gradient.training import teacher_forced
-from edit_lit.facts.request import EditRequest
+from edit_lit.facts.request import EditRequest, of_old_object
 from edit_lit.guards.drawn_back import DrawnBack
 from edit_lit.guards.fact_gradient import without_dropout
 from edit_lit.guards.wordings import with_paraphrases
@@ -103,14 +102,7 @@ def _sides(language_model: LanguageModel, requests: Sequence[EditRequest]) -> li
     Raises:
         ConfigError: If a fact has no old one.
     """
-    old = []
-    for request in requests:
-        if request.target_true is None:
-            raise ConfigError(
-                f"EWC weighs weights by the margin of each new object over the old one, but {request.name} has no "
-                "target_true. Add it, or leave the guard out."
-            )
-        old.append(replace(request, target_new=request.target_true))
+    old = [of_old_object(request, "EWC") for request in requests]
     rows = (teacher_forced(language_model.tokenizer, some, end=False) for some in (requests, old))
     return [list(pair) for pair in zip(*rows, strict=True)]
 

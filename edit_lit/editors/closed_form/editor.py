@@ -128,10 +128,7 @@ class ClosedFormEditor(Editor):
             self.hook_point.modules(language_model, layer)
             language_model.output_projection(layer)
         tokenizer, options = language_model.tokenizer, self.target_values
-        batches = [
-            TokenizedBatch.bare(tokenizer, batch, options.neighbors, options.kl_anchor_prompt)
-            for batch in self.batches(requests)
-        ]
+        batches = [TokenizedBatch.bare(tokenizer, batch, options) for batch in self.batches(requests)]
         check_prompts(
             language_model,
             [said for batch in batches for said in batch.requests],
@@ -201,7 +198,7 @@ class ClosedFormEditor(Editor):
         language_model, last = weights.language_model, max(preconditioners)
         for number in range(1, self.schedule.passes + 1):
             found = find_target_values(
-                self.target_values, language_model, last, batch.scored, batch.kl_anchors, self.hook_point
+                self.target_values, language_model, last, batch.scored, batch.kl_anchors, self.hook_point, batch.old
             )
             check_facts(batch.requests, found.values, "target value", "target_values.lr")
             check_facts(batch.requests, found.losses, "loss", "target_values.lr")

@@ -67,6 +67,12 @@ class TargetValues:
         neighbors: How many of each request's neighborhood questions keep their answers while its target is sought
             (neighbor-assisted editing, arXiv 2503.11895): δ is added at the neighbor's subject too, and the NLL of
             the neighbor's own answer counts as that of a context does. Each question needs a ``subject``.
+        margin: Go on until the new object leads by so much, too: log p(new) − log p(old), both per token and in nats,
+            as a mean over contexts. What it lacks is added to the loss, and no fact is finished before it lacks
+            nothing. It runs each prompt a second time, with the old object. Not asked for if not given.
+        sharpness: Descend by the gradient at δ + sharpness · ‖z₀‖ · g / ‖g‖ with g the gradient at δ, so that the value
+            lies where the loss is flat (sharpness-aware minimisation, Foret et al., arXiv 2010.01412). It doubles the
+            passes; 0 for the gradient at δ itself.
         anchor: Leave most dimensions of the value as they were (EAC).
         norm_anchor: Scale values to the length that is usual in the unedited model (NAS).
     """
@@ -84,6 +90,8 @@ class TargetValues:
     correct_nll_weight: float = 1.0
     correct_stop_kl: float | None = None
     neighbors: int = 0
+    margin: float | None = None
+    sharpness: float = 0.0
     anchor: Anchor | None = None
     norm_anchor: NormAnchor | None = None
 
@@ -92,11 +100,12 @@ class TargetValues:
         check_number("target_values.steps", self.steps, least=2)
         for name in ("lr", "clamp"):
             check_number(f"target_values.{name}", getattr(self, name), above=0)
-        for name in ("stop_loss", "weight_decay", "kl_weight", "correct_nll_weight", "neighbors"):
+        for name in ("stop_loss", "weight_decay", "kl_weight", "correct_nll_weight", "neighbors", "sharpness"):
             check_number(f"target_values.{name}", getattr(self, name), least=0)
         check_number("target_values.chunk", self.chunk, least=1)
         check_number("target_values.stop_correct", self.stop_correct, least=1, null="for never")
         check_number("target_values.correct_stop_kl", self.correct_stop_kl, least=0, null="for never")
+        check_number("target_values.margin", self.margin, above=0, null="to ask for none")
         if self.kl_anchor_prompt.count(SUBJECT_SLOT) != 1:
             raise ConfigError(
                 f"target_values.kl_anchor_prompt is {self.kl_anchor_prompt!r}; it needs exactly one '{{}}'."

@@ -49,6 +49,7 @@ def find_target_values(
     scored: Sequence[Sequence[SubjectRow]],
     kl_anchors: Sequence[SubjectRow],
     hook_point: HookPoint = BlockOutput(),
+    old: Sequence[Sequence[SubjectRow]] = (),
 ) -> OptimizedValues:
     """Target values of all facts, shared over processes by whole chunks.
 
@@ -59,6 +60,7 @@ def find_target_values(
         scored: Each fact's rows whose answers are to become likely, the bare prompt first; as many for every fact.
         kl_anchors: Each fact's KL anchor prompt.
         hook_point: The part of the layer whose output is moved.
+        old: Each fact's prompts, as ``scored`` begins, with the old object behind them; for a margin over it.
 
     Returns:
         Values in the facts' order.
@@ -68,12 +70,13 @@ def find_target_values(
     values = torch.zeros(facts, language_model.hidden_size, dtype=working_type(reference), device=reference.device)
     # By column: forward passes, last loss, last NLL, and whether the fact finished.
     notes = torch.zeros(facts, 4, dtype=torch.float64, device=reference.device)
-    every_row = (row for fact in range(facts) for row in (*scored[fact], kl_anchors[fact]))
+    before = old or [()] * facts
+    every_row = (row for fact in range(facts) for row in (*scored[fact], *before[fact], kl_anchors[fact]))
     prefixes = SharedPrefixCache(language_model, every_row, last_layer=len(language_model.blocks) - 1)
     with progress_bar("target values", facts, "facts") as bar:
         for numbers in distributed.shard(_chunks(scored, options.chunk)):
-            rows = [[*scored[fact], kl_anchors[fact]] for fact in numbers]
-            chunk = TargetChunk(options, language_model, layer, rows, hook_point, prefixes)
+            rows = [[*scored[fact], *before[fact], kl_anchors[fact]] for fact in numbers]
+            chunk = TargetChunk(options, language_model, layer, rows, hook_point, prefixes, len(before[0]))
             found = _optimized(options, chunk)
             values[numbers] = chunk.origin_FMD[:, 0] + found.delta_FMD[:, 0]
             notes[numbers] = torch.stack([found.steps_F, found.losses_F, found.nll_F, found.finished_F], 1).double()

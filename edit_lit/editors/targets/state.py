@@ -56,10 +56,11 @@ class OptimizationState:
 class LossTerms:
     """The terms of each active fact's loss, and whether every target token is the argmax, [A].
 
-    The last is computed only if an option depends on it.
+    The last is computed only if an option depends on it; what the margin lacks is 0 if none is asked for.
     """
 
     nll_A: Tensor
     kl_A: Tensor
     decay_A: Tensor
+    lacking_A: Tensor
     correct_A: Tensor

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 
+import damage
 import pytest
 import tiny
 import torch
@@ -13,11 +14,14 @@ from tiny_run import write_run
 
 from edit_lit.cli import main
 from edit_lit.cli.finished_run import FinishedRun
+from edit_lit.facts.request import fact_hash
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.outcome_files import FOLDER, read_probes
-from edit_lit.measures.outcomes import Pool
+from edit_lit.measures.outcomes import Kind, Pool
 from edit_lit.measures.probe import Probe
-from edit_lit.measures.scores import Rule, edit_scores
+from edit_lit.measures.scores import Rule, edit_scores, success
+from edit_lit.recoverability.file import read_recoverability
+from edit_lit.recoverability.result import Evidence
 
 pytestmark = [
     *tiny.ROUGH_EDITS,
@@ -55,8 +59,12 @@ def numbers(folder):
 
 
 def refused(words) -> str:
+    return refused_by(["erase", *words])
+
+
+def refused_by(words) -> str:
     with pytest.raises(SystemExit) as ended:
-        main(["erase", *words])
+        main(words)
     assert ended.value.code == 2
     assert len(str(ended.value).splitlines()) == 1
     return str(ended.value)
@@ -110,6 +118,44 @@ def test_what_cannot_be_erased_or_is_missing_is_named_and_nothing_is_written(run
     assert "has no edits/delta.safetensors" in refused([str(copy), "--eraser", "Undo", *place])
     assert not out.exists()
     assert not (copy / "erased").exists()
+
+
+def test_the_erased_model_is_tested_for_hidden_edits_beside_the_run_s_own_files(run, tmp_path, capsys):
+    copy, elsewhere = shutil.copytree(run, tmp_path / "copy"), tmp_path / "elsewhere"
+    main(["erase", str(copy), "--eraser", "Unwrite"])
+    main(["erase", str(copy), "--eraser", "Unwrite", "--weights", "false", "--output", str(elsewhere)])
+    out, before = copy / "erased" / "unwrite", {path: path.stat().st_mtime_ns for path in copy.rglob("*")}
+    capsys.readouterr()
+    main(["recover", str(copy), "--erased", str(out), "--steps", "1"])
+    assert "Tested is the model erased by Unwrite" in capsys.readouterr().out
+    result, finished = read_recoverability(out), FinishedRun.load(copy)
+    assert (result.model, result.step) == ("the model erased by Unwrite", finished.step)
+    # The model of the folder, loaded as anyone would, is another way to the same numbers.
+    plain = LanguageModel(str(out / "model"), dtype="float64")
+    answers = Probe(finished.requests, plain.tokenizer).run(plain).of_kind(Kind.REWRITE)
+    probes = read_probes(copy / FOLDER)[Pool.EDITED]
+    unedited, edited, *_, tuned = (probes[step].of_kind(Kind.REWRITE) for step in sorted(probes))
+    right = [success(rows, Rule.EXACT) == 1 for rows in (unedited, edited, tuned, answers)]
+    lost = (~right[0] & right[1] & right[2] & ~right[3]).nonzero()[:, 0].tolist()
+    assert lost
+    assert [edit.fact for edit in result.edits] == [fact_hash(finished.requests[place]) for place in lost]
+    for place, edit in zip(lost, result.edits, strict=True):
+        trace = edit.finding(Evidence.TRACE)
+        assert trace.value == pytest.approx(float(unedited.nll[place, 0] - answers.nll[place, 0]), rel=1e-6, abs=1e-9)
+    assert "# Are the lost edits gone or hidden?" in (out / "report" / "recoverability.md").read_text()
+    assert {path for path in copy.rglob("*") if out not in path.parents} == {p for p in before if out not in p.parents}
+    assert all(path.stat().st_mtime_ns == then for path, then in before.items() if path.is_file())
+    erased = ["recover", str(copy), "--erased"]
+    assert "holds no erasure.json" in refused_by([*erased, str(tmp_path)])
+    assert "holds the table alone" in refused_by([*erased, str(elsewhere)])
+    moved = shutil.copytree(out, tmp_path / "moved")
+    assert "which was made of" in refused_by(["recover", str(run), "--erased", str(moved)])
+    about = json.loads((moved / "erasure.json").read_text())
+    (moved / "erasure.json").write_text(json.dumps({**about, "step": 3}))
+    assert "made at step 3, but the run is at step 4" in refused_by([*erased, str(moved)])
+    (moved / "erasure.json").write_text(json.dumps(about))
+    damage.truncate(moved / "model" / "model.safetensors", 500)
+    assert "is no whole model" in refused_by([*erased, str(moved)])
 
 
 def test_help_names_the_erasers(capsys):

@@ -31,7 +31,7 @@ _OWN_OPTIONS = {
     "sweep": ("--config", "--output", "--address", "--cpus", "--dry-run", "--watch"),
     "report": ("--rule", "--output", *(f"--{name}" for name in _OF_SWEEPS)),
     "explain": ("--rule", "--layers", "--seed", "--device"),
-    "recover": ("--rule", "--control", "--top", "--steps"),
+    "recover": ("--rule", "--control", "--erased", "--top", "--steps"),
     "rewrite": ("--rule", "--paraphrases", "--weights", "--output", "--device"),
     "merge": ("--output",),
 }
@@ -96,6 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     lost.add_argument("run", help="folder of a run that has ended")
     lost.add_argument("--rule", choices=RULES[:3], default="exact", help="success rule")
     lost.add_argument("--control", metavar="RUN", help="the same run with edit.apply false; else the unedited model")
+    lost.add_argument("--erased", metavar="FOLDER", help="one that erase wrote: test that model instead")
     lost.add_argument("--top", type=int, default=10, help="which ranks count as found; 10 if not given")
     lost.add_argument("--steps", type=int, default=16, help="steps of relearning on other lost edits; 16 if not given")
     back = verbs.add_parser(
@@ -174,7 +175,7 @@ def _run(args: Sequence[str] | None) -> None:
     elif options.verb == "recover":
         from edit_lit.cli.recover import recover
 
-        recover(options.run, options.rule, options.control, options.top, options.steps)
+        recover(options.run, options.rule, options.control, options.top, options.steps, options.erased)
     elif options.verb == "rewrite":
         from edit_lit.cli.rewrite import rewrite
 

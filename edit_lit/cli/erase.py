@@ -11,6 +11,7 @@ from jsonargparse import Namespace
 
 from edit_lit.cli.after_training import free_folder, merge_adapter
 from edit_lit.cli.devices import check_device
+from edit_lit.cli.erased_model import FILE, MODEL
 from edit_lit.cli.finished_run import FinishedRun
 from edit_lit.cli.messages import quiet_libraries
 from edit_lit.cli.mistakes import naming_part
@@ -153,6 +154,6 @@ def _write(place: Path, finished: FinishedRun, table: Sequence[Line], notes: Seq
         "versions": versions(),
         "numbers": records(table, STAGES),
     }
-    write_json(place / "erasure.json", about)
+    write_json(place / FILE, about)
     if options.weights:
-        finished.fine_tuner.save_pretrained(place / "model")
+        finished.fine_tuner.save_pretrained(place / MODEL)

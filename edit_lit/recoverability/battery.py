@@ -18,7 +18,7 @@ from edit_lit.recoverability.lost import LostEdits
 from edit_lit.recoverability.put_back import ALPHAS, PutBack
 from edit_lit.recoverability.relearning import Relearning
 from edit_lit.recoverability.result import Evidence, Finding, LostEdit, Recoverability
-from edit_lit.recoverability.sides import Side, unedited_control
+from edit_lit.recoverability.sides import Side, tuned_side, unedited_control
 from edit_lit.utilities.checks import check_number
 from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.progress import progress_bar
@@ -55,8 +55,9 @@ class Battery:
         edits: LostEdits,
         step: int,
         control: Side | None = None,
+        tested: Side | None = None,
     ) -> Recoverability:
-        """Put every test to the fine-tuned model and to the control.
+        """Put every test to the fine-tuned model, or to an erased one, and to the control.
 
         Weights, modes and flags are bit for bit what they were afterwards; gradients are cleared.
 
@@ -66,21 +67,22 @@ class Battery:
             edits: Which of them were lost.
             step: Optimizer steps taken.
             control: A model that never had the edit; the unedited one if not given.
+            tested: What was made of the fine-tuned model; that model itself if not given.
 
         Raises:
             ConfigError: If nothing was edited, or a model's answers are not numbers.
         """
         if states.delta is None:
             raise ConfigError("nothing was edited, so that nothing was lost. Name a run that edits.")
-        tuned, control = Side("the fine-tuned model", states.tuned), control or unedited_control(states)
+        model, control = tested or tuned_side(states), control or unedited_control(states)
         lost = [requests[place] for place in edits.lost]
-        tested = [_Tested(self, states, lost, side) for side in (tuned, control)] if lost else []
-        passes = sum(one.passes for one in tested)
+        sides = [_Tested(self, states, lost, side) for side in (model, control)] if lost else []
+        passes = sum(one.passes for one in sides)
         log.info("recoverability of %d lost edits, against %s: %d passes over them", len(lost), control.name, passes)
         with progress_bar("recoverability", passes, "passes") as bar:
-            values = [one.values(bar.update) for one in tested]
+            values = [one.values(bar.update) for one in sides]
         found = [self._lost_edit(place, request, values) for place, request in enumerate(lost)]
-        return Recoverability(tuple(found), len(edits.alive), step, self.rule, control.name, self.most_rank)
+        return Recoverability(tuple(found), len(edits.alive), step, self.rule, control.name, self.most_rank, model.name)
 
     def _lost_edit(self, place: int, request: EditRequest, values: Sequence[dict[Evidence, Tensor]]) -> LostEdit:
         ours, theirs = values
@@ -110,7 +112,7 @@ class _Tested:
         self.asking = Asking(states.language_model, lost, battery.rule, battery.batch_tokens)
         bare = [replace(request, paraphrases=(), neighborhood=(), portability=()) for request in lost]
         probe = Probe(bare, states.language_model.tokenizer, batch_tokens=battery.batch_tokens)
-        self.put_back = PutBack(states, probe, battery.rule)
+        self.put_back = PutBack(states, probe, battery.rule, side.changes)
 
     @property
     def passes(self) -> int:

@@ -46,6 +46,7 @@ def write_recoverability(folder: Path, result: Recoverability) -> Path:
         "rule": str(result.rule),
         "control": result.control,
         "most_rank": result.most_rank,
+        "model": result.model,
     }
     table = pa.Table.from_pylist(rows, schema=_SCHEMA.with_metadata({_ABOUT: json.dumps(about).encode()}))
     write_atomically(folder / FILE, lambda temporary: pq.write_table(table, temporary))

@@ -1,4 +1,4 @@
-"""Which edits were lost: those that the edit made right and that fail at the last probe."""
+"""Which edits were lost: those that the edit made right and that fail at the last probe, or once they were erased."""
 
 from __future__ import annotations
 
@@ -38,3 +38,17 @@ def lost_edits(before: Outcomes | None, baseline: Outcomes, now: Outcomes, rule:
     counts = asked & right[0] & (~right[2] if before is not None else True)
     who = stages[0].request
     return LostEdits(tuple(who[counts & ~right[1]].tolist()), tuple(who[counts & right[1]].tolist()))
+
+
+def lost_since(edits: LostEdits, now: Outcomes, rule: Rule) -> LostEdits:
+    """Tell apart which of the edits that were alive are lost now; those that had been lost before count no more.
+
+    Args:
+        edits: What was lost and alive before.
+        now: Outcomes of the same facts now.
+        rule: The success rule.
+    """
+    rows = now.of_kind(Kind.REWRITE)
+    right = set(rows.request[success(rows, rule) == 1].tolist())
+    alive = tuple(place for place in edits.alive if place in right)
+    return LostEdits(tuple(place for place in edits.alive if place not in right), alive)

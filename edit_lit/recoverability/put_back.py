@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,13 +30,14 @@ class PutBack:
         states: The states of the model.
         probe: Asks the facts.
         rule: The success rule.
+        also: Weights of the model's own in which θ differs, whether or not they trained.
     """
 
-    def __init__(self, states: ModelStates, probe: Probe, rule: Rule) -> None:
+    def __init__(self, states: ModelStates, probe: Probe, rule: Rule, also: Collection[nn.Parameter] = ()) -> None:
         self.states = states
         self.probe = probe
         self.rule = rule
-        self._weights = _concerned(states)
+        self._weights = _concerned(states, also)
 
     @property
     def possible(self) -> bool:
@@ -78,11 +79,11 @@ class PutBack:
         return values
 
 
-def _concerned(states: ModelStates) -> Sequence[nn.Parameter]:
-    """The model's own weights that edit or training can have changed, each once."""
+def _concerned(states: ModelStates, also: Collection[nn.Parameter]) -> Sequence[nn.Parameter]:
+    """The model's own weights that edit or training can have changed, and others that did, each once."""
     language_model, delta = states.language_model, states.delta
     edited = [language_model.parameter(name) for name in (delta.updates if delta is not None else ())]
-    changed = {id(parameter) for parameter in (*wrapped_by_adapters(language_model.model), *edited)}
+    changed = {id(parameter) for parameter in (*wrapped_by_adapters(language_model.model), *edited, *also)}
     added = {id(parameter) for parameter in of_adapters(language_model.model)}
     return [
         parameter

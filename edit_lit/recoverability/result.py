@@ -9,6 +9,9 @@ from enum import StrEnum
 
 from edit_lit.measures.scores import Rule
 
+FINE_TUNED = "the fine-tuned model"
+"""What is tested unless something else is said to be."""
+
 TRACE = 0.1
 """Nats per token by which a target must be likelier for a trace; less may be rounding."""
 
@@ -151,6 +154,7 @@ class Recoverability:
         rule: The success rule.
         control: What the control is.
         most_rank: The k of the tests that look at ranks.
+        model: What was tested.
     """
 
     edits: tuple[LostEdit, ...]
@@ -159,6 +163,7 @@ class Recoverability:
     rule: Rule
     control: str
     most_rank: int
+    model: str = FINE_TUNED
 
     def counts(self) -> Mapping[Verdict, tuple[int, int]]:
         """How many edits get each verdict, and how many would with model and control in each other's place."""

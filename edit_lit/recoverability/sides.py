@@ -1,15 +1,17 @@
-"""The two models that every test is put to: the fine-tuned one, and one that never had the edit."""
+"""The two models that every test is put to: the fine-tuned or erased one, and one that never had the edit."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from edit_lit.deltas import ModelStates
 from edit_lit.deltas.swap import swapped
+from edit_lit.recoverability.result import FINE_TUNED
 from edit_lit.utilities.errors import ConfigError
 
 
@@ -20,10 +22,39 @@ class Side:
     Args:
         name: What it is called in tables.
         enter: Makes the model it for the length of a ``with`` block.
+        changes: Weights of the model's own in which it differs from the edited one, beside those that trained.
     """
 
     name: str
     enter: Callable[[], AbstractContextManager[None]]
+    changes: Collection[nn.Parameter] = ()
+
+
+def tuned_side(states: ModelStates) -> Side:
+    """The fine-tuned model."""
+    return Side(FINE_TUNED, states.tuned)
+
+
+def erased_side(states: ModelStates, weights: Mapping[nn.Parameter, Tensor], name: str) -> Side:
+    """What an eraser left of the fine-tuned model: other weights, and no adapter, since it was merged into them.
+
+    Args:
+        states: The states of the run whose edits were erased.
+        weights: All weights of the model's own, as they are in the erased one.
+        name: What that is called.
+    """
+
+    @contextmanager
+    def enter() -> Iterator[None]:
+        with states.edited(), swapped(weights):
+            yield
+
+    changes = [
+        parameter
+        for parameter, erased in weights.items()
+        if not torch.equal(states.edited_value(parameter).cpu(), erased.cpu())
+    ]
+    return Side(name, enter, changes)
 
 
 def unedited_control(states: ModelStates) -> Side:

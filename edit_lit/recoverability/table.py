@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from edit_lit.recoverability.result import Evidence, Finding, Recoverability, Verdict
+from edit_lit.recoverability.result import FINE_TUNED, Evidence, Finding, Recoverability, Verdict
 from edit_lit.reports.table import Row, markdown_table
 from edit_lit.reports.table_files import Table, write_csv_and_latex
 from edit_lit.utilities.files import write_atomically
@@ -16,6 +16,8 @@ EDIT_HEADER: Row = ("question", "the edit said", "verdict", *map(str, Evidence))
 
 TITLE = "Are the lost edits gone or hidden?"
 _SIGNS = ("found", "control_found", "beyond", "control_beyond")
+
+_ERASED = "Lost are those edits that were alive after the fine-tuning; others do not count."
 
 _MEANING = {
     Verdict.ALIVE: "still right",
@@ -96,7 +98,9 @@ def edit_records(result: Recoverability) -> list[dict[str, object]]:
 def notes(result: Recoverability) -> list[str]:
     """What must be known to read the tables."""
     missing = [str(test) for test in Evidence if not result.findings(test)]
+    tested = [] if result.model == FINE_TUNED else [f"Tested is {result.model}. {_ERASED}"]
     lines = [
+        *tested,
         f"Step {result.step}, rule {result.rule}. The control is {result.control}.",
         "“Exchanged” applies the same rule with model and control in each other's place: so many come of chance.",
     ]
@@ -105,7 +109,8 @@ def notes(result: Recoverability) -> list[str]:
 
 def tables(result: Recoverability) -> list[Table]:
     """All tables."""
-    found, edits = "What each test found", "Each lost edit: fine-tuned model / control, * beyond it"
+    found = "What each test found"
+    edits = f"Each lost edit: {result.model.removeprefix('the ')} / control, * beyond it"
     return [
         Table("recoverability_verdicts", TITLE, VERDICT_HEADER, verdict_rows(result)),
         Table("recoverability_tests", found, EVIDENCE_HEADER, evidence_rows(result), evidence_records(result)),

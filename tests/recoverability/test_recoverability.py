@@ -13,6 +13,7 @@ import torch
 
 from edit_lit.deltas import Delta, Dense, ModelStates, Provenance, WeightPart
 from edit_lit.language_model.hooks import recorded_output
+from edit_lit.language_model.module_tree import plain_parameters
 from edit_lit.language_model.scoring import ScoredRow, mean_nll
 from edit_lit.language_model.spans import answer_rows
 from edit_lit.measures.outcomes import Kind
@@ -23,7 +24,9 @@ from edit_lit.recoverability import (
     Finding,
     LostEdits,
     Verdict,
+    erased_side,
     lost_edits,
+    lost_since,
     trained_control,
     unedited_control,
 )
@@ -35,6 +38,7 @@ from edit_lit.recoverability.result import Evidence, LostEdit
 from edit_lit.recoverability.sides import Side
 from edit_lit.recoverability.table import edit_rows, markdown, notes, verdict_rows
 from edit_lit.tuning import DoRA, FullTuning, LoRA, PeftTuning
+from edit_lit.tuning.merging import of_adapters
 from edit_lit.utilities.errors import ConfigError
 
 REQUESTS = [
@@ -134,6 +138,62 @@ def test_an_edit_that_the_head_was_planted_over_is_hidden(delta):
     assert result.control == "the same head over the unedited model"
     put_back = result.findings(Evidence.PUT_BACK)
     assert all(finding.value > finding.control for finding in put_back)
+
+
+def erased_to(run, weights):
+    """The erased side of a run, with the weights of a plain model."""
+    added = {id(parameter) for parameter in of_adapters(run.model.model)}
+    own = {name: one for name, one in plain_parameters(run.model.model) if id(one) not in added}
+    return erased_side(run.states, {one: weights[name].detach() for name, one in own.items()}, "an erased model")
+
+
+def asked(run, side):
+    with side.enter():
+        return Probe(REQUESTS, run.model.tokenizer).run(run.model)
+
+
+@pytest.mark.parametrize("tuning", [FullTuning("before_edited"), LoRA(r=2)])
+def test_erased_edits_are_told_gone_from_hidden_whatever_trained(delta, tuning):
+    run = Run(delta, tuning)
+    run.train()
+    plain = dict(run.base.model.named_parameters())
+    alive = LostEdits((), tuple(range(6)))
+    state = {name: value.clone() for name, value in run.model.model.state_dict().items()}
+    battery = Battery(most_rank=3, relearning=Relearning(steps=2, folds=2))
+    # Bit for bit the base model's weights are the unedited model again.
+    gone = erased_to(run, plain)
+    edits = lost_since(alive, asked(run, gone), Rule.EXACT)
+    assert len(edits.lost) >= 5
+    result = battery.run(run.states, REQUESTS, edits, 7, tested=gone)
+    assert all(finding.value == finding.control for edit in result.edits for finding in edit.findings)
+    assert result.counts()[Verdict.GONE] == (len(edits.lost), len(edits.lost))
+    # The edit left in place under a head that does not let it out: neither the head nor the edited matrices trained.
+    head = planted(run.model.head, REQUESTS, run.model.tokenizer)
+    hidden = erased_to(run, {**dict(run.edited.model.named_parameters()), "lm_head.weight": head})
+    edits = lost_since(alive, asked(run, hidden), Rule.EXACT)
+    control = erased_to(run, {**plain, "lm_head.weight": head})
+    result = battery.run(run.states, REQUESTS, edits, 7, control, hidden)
+    ours, theirs = result.counts()[Verdict.CONCEALED]
+    assert ours == len(edits.lost) > theirs + 3
+    assert "Tested is an erased model." in notes(result)[0]
+    assert all(torch.equal(state[name], value) for name, value in run.model.model.state_dict().items())
+
+
+@torch.no_grad()
+def test_an_erased_model_is_put_back_as_in_a_plain_loop_also_in_weights_that_never_trained(delta):
+    run = Run(delta, FullTuning("before_edited"))
+    other = copy.deepcopy(run.base)
+    other.head.weight.copy_(planted(other.head, REQUESTS, other.tokenizer))
+    probe, expected = Probe(REQUESTS, run.model.tokenizer), torch.zeros(6).double()
+    side = erased_to(run, dict(other.model.named_parameters()))
+    assert not run.model.head.weight.requires_grad
+    for alpha in ALPHAS:
+        between = copy.deepcopy(run.edited)
+        for name, parameter in between.model.named_parameters():
+            parameter.lerp_(dict(other.model.named_parameters())[name], alpha)
+        expected[success(probe.run(between).of_kind(Kind.REWRITE), Rule.EXACT) == 1] = alpha
+    assert torch.equal(PutBack(run.states, probe, Rule.EXACT, side.changes).largest_alpha(side), expected)
+    assert not torch.equal(PutBack(run.states, probe, Rule.EXACT).largest_alpha(side), expected)
 
 
 @pytest.mark.parametrize("tuning", [FullTuning("before_edited"), LoRA(r=2, dropout=0.3), DoRA(r=2)])

@@ -3,6 +3,7 @@
 from edit_lit.erasers.eraser import Eraser
 from edit_lit.erasers.spectral import Spectral
 from edit_lit.erasers.undo import Undo
+from edit_lit.erasers.unlearn import Unlearn
 from edit_lit.erasers.unwrite import Unwrite
 
-__all__ = ["Eraser", "Spectral", "Undo", "Unwrite"]
+__all__ = ["Eraser", "Spectral", "Undo", "Unlearn", "Unwrite"]

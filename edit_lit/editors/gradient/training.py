@@ -5,15 +5,16 @@ Shape legend: S rows of a mini-batch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from edit_lit.editors.gradient.master_weights import MasterWeights, Project
 from edit_lit.facts.request import EditRequest
-from edit_lit.language_model import LanguageModel, working_type
+from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.scoring import ScoredRow, mean_nll
 from edit_lit.language_model.spans import AnswerRow, answer_rows
 from edit_lit.utilities.checks import check_number
@@ -86,7 +87,7 @@ class TargetTraining:
         language_model: LanguageModel,
         rows: Sequence[ScoredRow],
         parameters: Sequence[Tensor],
-        project: Callable[[Sequence[Tensor]], None] | None = None,
+        project: Project | None = None,
     ) -> tuple[list[Tensor], list[float]]:
         """Train some parameters of the model, in place.
 
@@ -101,8 +102,7 @@ class TargetTraining:
         Returns:
             The trained copies, and the loss of each fact when it was last seen.
         """
-        masters = [parameter.detach().to(working_type(parameter)).clone() for parameter in parameters]
-        optimizer = torch.optim.Adam(masters, lr=self.lr)
+        masters = MasterWeights(parameters, self.lr)
         losses = torch.zeros(len(rows), dtype=torch.float64)
         batches = [slice(start, start + self.minibatch) for start in range(0, len(rows), self.minibatch)]
         for _ in progress(range(self.epochs), "training on the facts", "epochs"):
@@ -112,24 +112,7 @@ class TargetTraining:
                 loss = loss_S.mean()
                 if float(loss.detach()) >= self.stop_loss:
                     gradients = torch.autograd.grad(loss, list(parameters))
-                    _step(optimizer, masters, parameters, gradients, project)
+                    masters.step(gradients, project)
             if float(losses.mean()) < self.stop_loss:
                 break
-        return masters, losses.tolist()
-
-
-@torch.no_grad()
-def _step(
-    optimizer: torch.optim.Optimizer,
-    masters: Sequence[Tensor],
-    parameters: Sequence[Tensor],
-    gradients: Sequence[Tensor],
-    project: Callable[[Sequence[Tensor]], None] | None,
-) -> None:
-    for master, gradient in zip(masters, gradients, strict=True):
-        master.grad = gradient.to(master.dtype)
-    optimizer.step()
-    if project is not None:
-        project(masters)
-    for master, parameter in zip(masters, parameters, strict=True):
-        parameter.copy_(master)
+        return masters.copies, losses.tolist()

@@ -158,8 +158,27 @@ def test_the_erased_model_is_tested_for_hidden_edits_beside_the_run_s_own_files(
     assert "is no whole model" in refused_by([*erased, str(moved)])
 
 
+@pytest.mark.parametrize(
+    "words",
+    [["Unlearn", "--eraser.loss", "sim_npo"], ["FineTuneEdited", "--eraser.within_keys", "true"]],
+    ids=lambda words: words[0],
+)
+def test_erasers_by_training_take_a_task_and_change_the_edited_matrices_alone(run, words, tmp_path, capsys):
+    texts = tmp_path / "texts.txt"
+    texts.write_text("\n".join(f"the bus goes to {subject} and it is late" for subject in tiny.SUBJECTS))
+    task = {"path": str(texts), "across": "true", "val_documents": "1", "block_tokens": "16"}
+    options = [word for name, value in task.items() for word in (f"--eraser.task.{name}", value)]
+    common = ["--eraser.steps", "2", "--eraser.task", "RunningText", *options, "--output", str(tmp_path / "out")]
+    main(["erase", str(run), "--eraser", *words, *common])
+    assert f"{words[0]} t" in (tmp_path / "out" / "erasure.md").read_text()
+    changes = numbers(tmp_path / "out")
+    assert {name.split(", ")[1] for name, _ in changes if name.startswith("‖change")} == WRITTEN
+    assert all(changes[f"‖change‖/‖W‖, {name}", "erased"] > 0 for name in WRITTEN)
+    assert "eraser.task" in refused([str(run), "--eraser", words[0], "--output", str(tmp_path / "no")])
+
+
 def test_help_names_the_erasers(capsys):
     main(["erase", "--help"])
     said = capsys.readouterr().out
     assert "--output" in said
-    assert "Unwrite" in said
+    assert all(name in said for name in ("Undo", "Unwrite", "Spectral", "Unlearn", "FineTuneEdited"))

@@ -86,7 +86,8 @@ def erase_parser(program: str) -> EditArgumentParser:
     """
     parser = EditArgumentParser(prog=f"{program} erase", description="Remove the edits of a run that has ended.")
     parser.add_argument("run", type=str, help="folder of a run that has ended")
-    parser.add_subclass_arguments(Eraser, "eraser", required=True, help="what removes them: Undo, Unwrite, Spectral")
+    named = "what removes them: Undo, Unwrite, Spectral, Unlearn, FineTuneEdited"
+    parser.add_subclass_arguments(Eraser, "eraser", required=True, help=named)
     parser.add_argument("--rule", type=_OWN["rule"], default="exact", help="success rule of the table")
     parser.add_argument(
         "--output", type=str | None, default=None, help="folder that is made; erased/<eraser> in the run's if not given"

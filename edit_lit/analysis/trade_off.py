@@ -24,8 +24,8 @@ def trade_off_figures(study: Study) -> Iterator[Figure]:
     """Every arm that edits, by retention and what it cost, up to forty in a figure.
 
     An arm of five runs or more is a number at its means, with 95 % intervals both ways; it is on the front, and in
-    another colour, if no arm of the figure has both means as good and one better. Of fewer runs each is a point, and
-    the arm is on no front. Costs in which all arms are alike have no panel.
+    another colour, if no arm of the figure has both means as good and one better. Of fewer runs each is the
+    arm's number in grey, and the arm is on no front. Costs in which all arms are alike have no panel.
     """
     arms = [arm for arm in study.arms if not study.is_control(arm) and study.samples(arm, RETENTION)]
     for start in range(0, len(arms), MOST_ARMS):
@@ -83,7 +83,7 @@ def _draw(axes: Axes, study: Study, arms: Sequence[Labels], cost: Quantity) -> N
     for number, (arm, (x, y)) in enumerate(found.items(), 1):
         color = _ON_FRONT if arm in best else _BEHIND
         if arm not in whole:
-            _each_run(axes, study, arm, cost, scale)
+            _each_run(axes, study, arm, cost, scale, number)
             continue
         at = scale * x.mean, 100 * y.mean
         axes.errorbar(*at, xerr=_arms_of(x, scale), yerr=_arms_of(y, 100), fmt="none", ecolor=color, alpha=0.3)
@@ -97,7 +97,10 @@ def _arms_of(found: Estimate, scale: float) -> list[list[float]]:
     return [[scale * max(0.0, found.mean - found.low)], [scale * max(0.0, found.high - found.mean)]]
 
 
-def _each_run(axes: Axes, study: Study, arm: Labels, cost: Quantity, scale: float) -> None:
+def _each_run(axes: Axes, study: Study, arm: Labels, cost: Quantity, scale: float, number: int) -> None:
     costs, kept = study.samples(arm, cost), study.samples(arm, RETENTION)
-    runs = [run for run in kept if run in costs]
-    axes.plot([scale * costs[run].mean for run in runs], [100 * kept[run].mean for run in runs], ".", color="0.5")
+    at = [(scale * costs[run].mean, 100 * kept[run].mean) for run in kept if run in costs]
+    # The points, which cannot be seen, have the axes reach as far as the numbers.
+    axes.plot([x for x, _ in at], [y for _, y in at], "none")
+    for x, y in at:
+        axes.text(x, y, str(number), color="0.5", fontsize=7, ha="center", va="center")

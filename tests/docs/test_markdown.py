@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from edit_lit.cli import main
+from edit_lit.cli import _parser, main
 from edit_lit.cli.detect import detect_parser
 from edit_lit.cli.erase import erase_parser
 from edit_lit.cli.lightning_cli import EditCLI
@@ -45,20 +45,22 @@ def blocks(document: Path, language: str) -> list[str]:
 
 
 WITH_PYTHON = [path for path in DOCUMENTS if blocks(path, "python")]
-_COMMAND = r"^(?:\w+=\S+ )?python -m edit_lit (?:fit|validate|cycles) ((?:.*\\\n)*.*)"
-COMMANDS = {
-    " ".join(command.replace("\\\n", " ").split())
-    for document in DOCUMENTS
-    for block in blocks(document, "(?:bash)?")
-    for command in re.findall(_COMMAND, block, re.MULTILINE)
-}
-_ERASE = r"^python -m edit_lit erase ((?:.*\\\n)*.*)"
-ERASE = {
-    " ".join(command.replace("\\\n", " ").split())
-    for document in DOCUMENTS
-    for block in blocks(document, "(?:bash)?")
-    for command in re.findall(_ERASE, block, re.MULTILINE)
-}
+
+
+def commands(verbs: str) -> set[tuple[str, str]]:
+    """The verb and the arguments of each command with one of some verbs."""
+    pattern = rf"^(?:\w+=\S+ )?python -m edit_lit ({verbs}) ((?:.*\\\n)*.*)"
+    return {
+        (verb, " ".join(arguments.replace("\\\n", " ").split()))
+        for document in DOCUMENTS
+        for block in blocks(document, "(?:bash)?")
+        for verb, arguments in re.findall(pattern, block, re.MULTILINE)
+    }
+
+
+COMMANDS = {arguments for _, arguments in commands("fit|validate|cycles")}
+ERASE = {arguments for _, arguments in commands("erase")}
+OTHERS = commands("sweep|report|explain|recover|rewrite|merge")
 YAML = [(path, block) for path in DOCUMENTS for block in blocks(path, "yaml")]
 
 
@@ -100,6 +102,7 @@ def test_documents_have_python_commands_and_yaml():
     assert len(WITH_PYTHON) >= 4
     assert len(COMMANDS) >= 8
     assert len(ERASE) >= 3
+    assert {verb for verb, _ in OTHERS} >= {"sweep", "report", "explain", "recover", "rewrite"}
     assert len(YAML) >= 3
 
 
@@ -117,6 +120,11 @@ def test_a_command_names_options_that_exist(command):
 @pytest.mark.parametrize("command", sorted(ERASE))
 def test_a_command_that_erases_names_options_that_exist(command):
     assert erase_parser("").parse_args(shlex.split(command)).eraser is not None
+
+
+@pytest.mark.parametrize(("verb", "arguments"), sorted(OTHERS))
+def test_a_command_of_another_verb_names_options_that_exist(verb, arguments):
+    assert _parser().parse_args([verb, *shlex.split(arguments, comments=True)]).verb == verb
 
 
 def without_checkpoint(arguments):

@@ -30,6 +30,7 @@ from edit_lit.facts import FactSource
 from edit_lit.guards import Guard
 from edit_lit.language_model import LanguageModel
 from edit_lit.records import Corpus
+from edit_lit.rewriters import Rewriter
 from edit_lit.tasks import PromptTemplate, Scorer, Task
 from edit_lit.tuning import Tuning
 
@@ -49,6 +50,7 @@ PARTS: dict[str, tuple[str, type[Any]]] = {
     "Task scorers": ("data.task.scorers", Scorer),
     "Tunings": ("model.tuning", Tuning),
     "Guards": ("guards.use", Guard),
+    "Rewriters": ("guards.use.rewriter", Rewriter),
     "Erasers": ("eraser", Eraser),
     "Language models": ("model.language_model", LanguageModel),
 }

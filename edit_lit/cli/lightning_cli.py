@@ -23,6 +23,7 @@ from lightning.pytorch.utilities import rank_zero_only
 import edit_lit.editors
 import edit_lit.facts
 import edit_lit.guards
+import edit_lit.rewriters
 import edit_lit.tasks
 import edit_lit.tuning
 import edit_lit.world  # noqa: F401

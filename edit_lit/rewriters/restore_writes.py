@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from edit_lit.activations.keys import KeyExtractor
 from edit_lit.deltas import Delta
@@ -13,6 +13,7 @@ from edit_lit.facts.request import EditRequest
 from edit_lit.guards.wordings import rows_one_by_one, with_paraphrases
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
+from edit_lit.language_model.module_tree import projection_weight
 from edit_lit.rewriters.rewriter import Rewriter
 from edit_lit.surgery.put_back import PutBack, own_projection, put_back, remembered
 from edit_lit.surgery.written import check_bare, written_layers
@@ -53,6 +54,10 @@ class RestoreWrites(Rewriter):
             self._keys = {layer: reader.read(layer).bare_keys for layer in layers}
         self._edited = {layer: remembered(own_projection(language_model, layer)) for layer in layers}
         self._done = {}
+
+    def targets(self, language_model: LanguageModel) -> list[nn.Parameter]:
+        """The edited matrices."""
+        return [projection_weight(own_projection(language_model, layer)) for layer in self._edited]
 
     def rewrite(self, language_model: LanguageModel) -> list[str]:
         """Put the answers back."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from torch import nn
+
 from edit_lit.deltas import Delta
 from edit_lit.facts.request import EditRequest
 from edit_lit.language_model import LanguageModel
@@ -41,6 +43,14 @@ class Rewriter(ABC):
         Raises:
             ConfigError: If it can do nothing for a model that was edited so, or was not edited.
         """
+
+    def targets(self, language_model: LanguageModel) -> list[nn.Parameter]:
+        """The matrices that it writes into, where they are known beforehand; behind :meth:`setup`.
+
+        Args:
+            language_model: The model.
+        """
+        return []
 
     @abstractmethod
     def rewrite(self, language_model: LanguageModel) -> list[str]:

@@ -65,6 +65,13 @@ def from_first_process(value: T) -> T:
     return box[0]
 
 
+def take_from_first_process(tensor: Tensor) -> Tensor:
+    """Give a tensor the first process's values, in place, in every process."""
+    if is_distributed():
+        dist.broadcast(tensor, src=0)
+    return tensor
+
+
 def at_first_process(look: Callable[[], T]) -> T:
     """What the first process sees or refuses, in all of them: they may see different disks.
 

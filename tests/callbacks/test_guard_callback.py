@@ -20,6 +20,7 @@ from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import Rule
 from edit_lit.measures.seen_facts import read_seen
 from edit_lit.reports.run import Run
+from edit_lit.rewriters import RestoreValues, Rewrite
 from edit_lit.tuning import DoRA, FullTuning, LoRA
 from edit_lit.utilities.errors import ConfigError
 
@@ -120,6 +121,28 @@ def test_a_resumed_run_ends_in_the_bits_of_one_that_never_stopped(run, tmp_path,
     if isinstance(guards()[0], Hold):
         with torch.no_grad():
             assert moved(resumed) < 1e-12
+
+
+CLOSE = {
+    "rewriting": lambda: [Rewrite(RestoreValues(), every=2)],
+}
+"""What solves for its weights in the middle of a training, which no two processors round alike."""
+
+
+@pytest.mark.parametrize("guards", CLOSE.values(), ids=CLOSE)
+def test_a_resumed_run_takes_the_same_turns(run, tmp_path, guards):
+    def fit(folder, **options):
+        return run(tmp_path / folder, [GuardCallback(guards())], **options)
+
+    whole, plain = fit("whole"), run(tmp_path / "plain", [])
+    saver = ModelCheckpoint(dirpath=tmp_path / "saved", every_n_train_steps=3, save_top_k=-1)
+    fit("first", callbacks=[saver], max_steps=3, enable_checkpointing=True)
+    (checkpoint,) = (tmp_path / "saved").iterdir()
+    resumed = fit("second", resume=str(checkpoint)).state_dict()
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(resumed[name], tensor, rtol=1e-9, atol=1e-11)
+    name = "language_model.model.model.layers.1.mlp.down_proj.weight"
+    assert (plain.state_dict()[name] - resumed[name]).abs().max() > 1e-5
 
 
 def test_facts_that_a_guard_learnt_from_are_told_apart(run, tmp_path):

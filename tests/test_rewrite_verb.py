@@ -17,6 +17,8 @@ from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.probe import Probe
 from edit_lit.measures.scores import Rule, edit_scores
+from edit_lit.rewriters import EditAgain, Interpolate, RestoreValues, RestoreWrites
+from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.run_files import CONFIG
 
 pytestmark = tiny.ROUGH_EDITS
@@ -106,7 +108,7 @@ def test_of_a_control_it_is_the_other_orders(runs, tmp_path, capsys):
         for name, weight in before.items():
             model.parameter(name).copy_(weight)
     finished.editor.edit(model, requests).apply(model)
-    expected["edited again"] = Probe(requests, model.tokenizer).run(model)
+    expected["edited afterwards"] = Probe(requests, model.tokenizer).run(model)
     for stage, outcomes in expected.items():
         for score, quantity in (("efficacy", "efficacy, the new object"), ("specificity", "specificity")):
             assert found[f"{quantity} (exact)", stage] == pytest.approx(edit_scores(outcomes, Rule.EXACT)[score])
@@ -116,6 +118,25 @@ def test_of_a_control_it_is_the_other_orders(runs, tmp_path, capsys):
     content = json.loads((out / "rewriting.json").read_text())
     assert content["edited_first"] is False
     assert content["first_back"] == []
+
+
+def test_a_way_that_cannot_act_is_noted_and_the_others_go_on(runs, tmp_path, monkeypatch):
+    def refuse(self, *_):
+        raise ConfigError("values are not for edits like this one")
+
+    run, out = runs["full"], tmp_path / "out"
+    monkeypatch.setattr(RestoreValues, "rewrite", refuse)
+    main(["rewrite", str(run), "--output", str(out)])
+    content = json.loads((out / "rewriting.json").read_text())
+    assert content["refused"] == {"RestoreValues": "values are not for edits like this one"}
+    assert set(content["did"]) == {"RestoreWrites", "EditAgain", "Interpolate"}
+    assert "without RestoreValues: values are not" in (out / "rewriting.md").read_text()
+    place = ["--output", str(tmp_path / "none")]
+    assert "values are not for" in refused([str(run), "--weights", "RestoreValues", *place])
+    for other in (RestoreWrites, EditAgain, Interpolate):
+        monkeypatch.setattr(other, "setup", refuse)
+    assert "values are not for" in refused([str(run), *place])
+    assert not (tmp_path / "none").exists()
 
 
 def test_what_cannot_be_rewritten_is_named_and_nothing_is_written(runs, tmp_path):
@@ -129,7 +150,7 @@ def test_what_cannot_be_rewritten_is_named_and_nothing_is_written(runs, tmp_path
     assert "--paraphrases is 1, but the run edited nothing" in refused(
         [str(runs["control"]), "--paraphrases", "1", *place]
     )
-    assert "rewriter.paraphrases is 9" in refused([str(runs["full"]), "--paraphrases", "9", *place])
+    assert "--paraphrases is 9" in refused([str(runs["full"]), "--paraphrases", "9", *place])
     assert "Write" in refused([str(runs["full"]), "--weights", "Write", *place])
     assert "there is no run in" in refused([str(tmp_path), *place])
     assert f"--output is {runs['full']}" in refused([str(runs["full"]), "--output", str(runs["full"])])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from edit_lit.cli.after_training import free_folder, merge_adapter
 from edit_lit.cli.devices import check_device
 from edit_lit.cli.finished_run import FinishedRun
 from edit_lit.deltas.swap import write_values
+from edit_lit.guards.wordings import with_paraphrases
 from edit_lit.language_model import LanguageModel
 from edit_lit.measures.scores import Rule
 from edit_lit.reports.environment import versions
@@ -55,7 +57,7 @@ def rewrite(
         check_device(device)
     finished = FinishedRun.load(Path(run), device, control=True)
     rewriters = _rewriters(finished, paraphrases)
-    names = [type(rewriter).__name__ for rewriter in rewriters]
+    names = [_name(rewriter) for rewriter in rewriters]
     if weights is not None and weights not in names:
         raise ConfigError(f"--weights is {weights}, but of this run there are {', '.join(names)}. Name one of them.")
     found = measured(finished, rewriters, weights)
@@ -85,15 +87,18 @@ def measured(finished: FinishedRun, rewriters: Sequence[Rewriter], keep: str | N
         keep: The class of the one whose model is left behind; the fine-tuned one if not given.
 
     Raises:
-        ConfigError: If one of them cannot act.
+        ConfigError: If none of them can act, or the one to be left behind cannot; why others cannot is noted.
     """
     language_model, states, data = finished.language_model, finished.states, finished.data
     intrinsic = finished.load_intrinsic()
     data.task.setup(language_model.tokenizer, finished.requests)
     questions = Questions(language_model, finished.requests, intrinsic, data.task, data.batch_size)
+    refused: dict[str, str] = {}
     with states.edited():
         for rewriter in rewriters:
-            rewriter.setup(language_model, states.delta, finished.requests)
+            with _noting_refusal(rewriter, refused, keep):
+                rewriter.setup(language_model, states.delta, finished.requests)
+        _check_any(rewriters, refused)
         edited = questions.ask() if states.delta is not None else None
     with states.unedited():
         before = questions.ask()
@@ -101,13 +106,35 @@ def measured(finished: FinishedRun, rewriters: Sequence[Rewriter], keep: str | N
     after, tuned = questions.ask(), own_weights(language_model)
     each: list[Rewriting] = []
     kept: dict[nn.Parameter, Tensor] = {}
-    for rewriter in progress(rewriters, "rewritings", "ways"):
-        rewriting, changed = _rewritten(language_model, rewriter, questions, tuned)
-        each.append(rewriting)
-        if type(rewriter).__name__ == keep:
-            kept = changed
+    for rewriter in progress([one for one in rewriters if _name(one) not in refused], "rewritings", "ways"):
+        with _noting_refusal(rewriter, refused, keep):
+            rewriting, changed = _rewritten(language_model, rewriter, questions, tuned)
+            each.append(rewriting)
+            if rewriting.name == keep:
+                kept = changed
+    _check_any(rewriters, refused)
     write_values(kept)
-    return Rewritings(before, edited, after, each)
+    return Rewritings(before, edited, after, each, refused)
+
+
+def _name(rewriter: Rewriter) -> str:
+    return type(rewriter).__name__
+
+
+@contextmanager
+def _noting_refusal(rewriter: Rewriter, refused: dict[str, str], keep: str | None) -> Iterator[None]:
+    """Go on without a rewriter that cannot act, unless it is the one whose model was asked for."""
+    try:
+        yield
+    except ConfigError as error:
+        if _name(rewriter) == keep:
+            raise
+        refused[_name(rewriter)] = str(error)
+
+
+def _check_any(rewriters: Sequence[Rewriter], refused: Mapping[str, str]) -> None:
+    if len(refused) == len(rewriters):
+        raise ConfigError(next(iter(refused.values())))
 
 
 def _rewritten(
@@ -124,14 +151,13 @@ def _rewritten(
         for parameter, now in changed.items()
     }
     together = relative_change_together((tuned[parameter], now) for parameter, now in changed.items())
-    found = Rewriting(
-        type(rewriter).__name__, rewriter.label, rewriter.cause, stage, together, sizes, rewriter.describe()
-    )
+    found = Rewriting(_name(rewriter), rewriter.label, rewriter.cause, stage, together, sizes, rewriter.describe())
     return found, changed
 
 
 def _rewriters(finished: FinishedRun, paraphrases: int) -> list[Rewriter]:
     """The ways that there are for a run, the least first."""
+    with_paraphrases(finished.requests, paraphrases, "--paraphrases")
     editor = finished.editor
     again = [EditAgain(editor)] if editor is not None else []
     if finished.states.delta is not None:
@@ -151,7 +177,8 @@ def _header(found: Rewritings) -> Row:
 def _notes(finished: FinishedRun, found: Rewritings, rule: str) -> list[str]:
     of_run = f"{finished.run.name}, step {finished.step}, rule {rule}; intervals are over facts, of this run alone"
     each = "each rewriting starts from the fine-tuned model"
-    return [of_run, each, *(one.did for one in found.each)]
+    left_out = [f"without {name}: {why}" for name, why in found.refused.items()]
+    return [of_run, each, *(one.did for one in found.each), *left_out]
 
 
 def _write(
@@ -174,6 +201,7 @@ def _write(
         "rule": str(rule),
         "edited_first": found.edited is not None,
         "did": {one.name: one.did for one in found.each},
+        "refused": dict(found.refused),
         "versions": versions(),
         "numbers": records(table, [*found.stages]),
         "changes": {one.name: one.changes for one in found.each},

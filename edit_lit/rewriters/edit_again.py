@@ -39,6 +39,7 @@ class EditAgain(Rewriter):
         if self.editor.kinds != (WeightPart,):
             raise ConfigError("EditAgain writes into weights, but this editor adds modules. Use one of weights.")
         self._requests, self._sizes = requests, {}
+        self.label = "edited again" if delta is not None else "edited afterwards"
         self._first = delta if delta is not None and _made_by(delta, self.editor) else None
 
     def targets(self, language_model: LanguageModel) -> list[nn.Parameter]:

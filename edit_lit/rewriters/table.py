@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from edit_lit.measures.outcomes import Kind
 from edit_lit.measures.scores import Rule, success, wilson_interval
@@ -50,12 +50,14 @@ class Rewritings:
         edited: The model right after the edit; none of a run that edited nothing.
         tuned: The fine-tuned model.
         each: The rewritings, the least first.
+        refused: Why others could not act, by their classes.
     """
 
     before: Stage
     edited: Stage | None
     tuned: Stage
     each: Sequence[Rewriting]
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def stages(self) -> dict[str, Stage]:

@@ -15,7 +15,7 @@ from edit_lit.activations.token_rows import SubjectRow
 from edit_lit.deltas import Delta
 from edit_lit.deltas.swap import on_cpu, write_values
 from edit_lit.facts.request import EditRequest
-from edit_lit.guards.protected_write import key_basis
+from edit_lit.guards.key_values import answers_to, keys_upwards, smallest_change
 from edit_lit.guards.wordings import rows_one_by_one, with_paraphrases
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating
@@ -63,8 +63,13 @@ class RestoreValues(Rewriter):
         with evaluating(language_model.model):
             reader = KeyExtractor(language_model, self._rows, value_layer=layers[-1])
             self._values = {
-                layer: _answers(own_projection(language_model, layer), reader.read(layer).bare_keys) for layer in layers
+                layer: answers_to(own_projection(language_model, layer), reader.read(layer).bare_keys)
+                for layer in layers
             }
+
+    def targets(self, language_model: LanguageModel) -> list[nn.Parameter]:
+        """The edited matrices."""
+        return [projection_weight(own_projection(language_model, layer)) for layer in self._values]
 
     @torch.no_grad()
     def rewrite(self, language_model: LanguageModel) -> list[str]:
@@ -77,10 +82,8 @@ class RestoreValues(Rewriter):
         before = {weight: on_cpu(weight) for weight in weights.values()}
         try:
             with evaluating(language_model.model):
-                reader = KeyExtractor(language_model, self._rows, value_layer=layers[-1])
-                for layer in layers:
-                    reader.advance(layer - 1)
-                    self._write(layer, own_projection(language_model, layer), reader.read(layer).bare_keys)
+                for layer, keys_KN in keys_upwards(language_model, self._rows, layers):
+                    self._write(layer, own_projection(language_model, layer), keys_KN)
         except BaseException:
             write_values(before)
             raise
@@ -89,10 +92,9 @@ class RestoreValues(Rewriter):
     def _write(self, layer: int, module: nn.Module, keys_KN: Tensor) -> None:
         """Write one layer's values, in float64, rounded once."""
         wanted_KO = self._values[layer].to(keys_KN.device)
-        short_KO = wanted_KO - _answers(module, keys_KN)
+        short_KO = wanted_KO - answers_to(module, keys_KN)
         self._off[layer] = float(short_KO.norm() / wanted_KO.norm())
-        basis_NR = key_basis(keys_KN, self.energy)
-        along_RO = torch.linalg.lstsq(keys_KN @ basis_NR, short_KO).solution
+        basis_NR, along_RO = smallest_change(keys_KN, short_KO, self.energy)
         weight = projection_weight(module)
         matrix_ON = as_linear(module, weight)
         matrix_ON.copy_(matrix_ON.double() + (basis_NR @ along_RO).T)
@@ -101,11 +103,3 @@ class RestoreValues(Rewriter):
         """By how much the values were off in each layer."""
         off = ", ".join(f"layer {layer}: {share:.3g}" for layer, share in self._off.items())
         return f"RestoreValues wrote the edits' values for the keys of today, which were off by {off} of their norm"
-
-
-@torch.no_grad()
-def _answers(module: nn.Module, keys_KN: Tensor) -> Tensor:
-    """What a projection answers to keys, its bias included, in float64, [K, O]."""
-    answers_KO = keys_KN.double() @ as_linear(module, projection_weight(module)).double().T
-    bias = getattr(module, "bias", None)
-    return answers_KO if bias is None else answers_KO + bias.double()

@@ -10,9 +10,10 @@ The floors, with T tokens in the task's batch and t in the guard's:
 - ``Hold`` and ``PathNullSpace``: of a matrix with N inputs and O outputs, four products of 2 O N R operations for R
   kept directions, whatever the batch. A step of training takes 6 O N T, so their share is 4 R / 3 T. They keep
   (N + O) R numbers.
-- ``Replay`` and ``AGEM``: forward and backward pass of a few prompts, a share of t / T; and while they act one gradient
+- ``Replay``, ``HiddenStateAnchor`` and ``AGEM``: forward and backward pass of a few prompts, a share of t / T; and while they act one gradient
   more, as many numbers as weights train.
-- ``L2SP``: reads two numbers and writes one for each weight that trains, less than AdamW does. It keeps one.
+- ``L2SP`` and ``EWC``: read two numbers, or three, and write one for each weight that trains, less than AdamW does.
+  They keep one, or two.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from edit_lit.activations import Contexts
 from edit_lit.deltas import Delta
 from edit_lit.editors import MEMIT, KeyCovariance, TargetValues
 from edit_lit.facts.request import EditRequest
-from edit_lit.guards import AGEM, L2SP, Guard, Hold, PathNullSpace, Replay
+from edit_lit.guards import AGEM, EWC, L2SP, Guard, HiddenStateAnchor, Hold, PathNullSpace, Replay
 from edit_lit.language_model import LanguageModel
 from edit_lit.tuning import FullTuning
 from edit_lit.world import World, WorldCorpus, WorldModel, WorldReviews
@@ -45,8 +46,10 @@ GUARDS: Mapping[str, Callable[[], Guard]] = {
     "Hold": Hold,
     "PathNullSpace": PathNullSpace,
     "Replay": Replay,
+    "HiddenStateAnchor": HiddenStateAnchor,
     "AGEM": AGEM,
     "L2SP": L2SP,
+    "EWC": EWC,
 }
 
 

@@ -10,8 +10,8 @@ The floors, with T tokens in the task's batch and t in the guard's:
 - ``Hold`` and ``PathNullSpace``: of a matrix with N inputs and O outputs, four products of 2 O N R operations for R
   kept directions, whatever the batch. A step of training takes 6 O N T, so their share is 4 R / 3 T. They keep
   (N + O) R numbers.
-- ``Replay``, ``HiddenStateAnchor`` and ``AGEM``: forward and backward pass of a few prompts, a share of t / T; and while they act one gradient
-  more, as many numbers as weights train.
+- ``Replay``, ``HiddenStateAnchor`` and ``AGEM``: forward and backward pass of a few prompts, a share of t / T; and
+  while they act one gradient more, as many numbers as weights train.
 - ``L2SP`` and ``EWC``: read two numbers, or three, and write one for each weight that trains, less than AdamW does.
   They keep one, or two.
 """

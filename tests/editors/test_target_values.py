@@ -10,6 +10,7 @@ import tiny
 import torch
 
 from edit_lit.activations import Contexts
+from edit_lit.activations.hook_points import BlockOutput
 from edit_lit.activations.token_rows import neighbor_rows, prompt_rows, statement_rows
 from edit_lit.editors import MEMIT, TargetValues
 from edit_lit.editors.closed_form import editor as closed_form_editor
@@ -187,6 +188,14 @@ def test_a_fact_without_an_old_object_is_refused(key_covariance):
     editor = MEMIT([2], 10.0, target_values=TargetValues(margin=1.0), key_covariance=key_covariance)
     with pytest.raises(ConfigError, match=r"target_values\.margin compares.*edit request 2.*has no target_true"):
         editor.edit(small.model("llama"), made)
+    made[2] = replace(made[2], target_true=made[2].target_new)
+    with pytest.raises(ConfigError, match=r"target_values\.margin asks.*edit request 2.*are the same"):
+        editor.edit(small.model("llama"), made)
+
+
+def test_a_search_that_is_given_no_old_object_refuses_a_margin():
+    with pytest.raises(ConfigError, match=r"target_values\.margin is 2, but this editor gives the search no prompts"):
+        small.optimised(small.model("llama"), small.values(margin=2.0), BlockOutput())
 
 
 def test_an_editor_asks_for_the_margin_in_every_context(key_covariance):

@@ -132,7 +132,7 @@ class ClosedFormEditor(Editor):
         check_prompts(
             language_model,
             [said for batch in batches for said in batch.requests],
-            [len(rows[0].ids) for batch in batches for rows in batch.prompts],
+            [length for batch in batches for length in batch.lengths],
             self.contexts.longest(language_model),
         )
         if "key_covariance" not in self.ignored_options:

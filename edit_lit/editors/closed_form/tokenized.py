@@ -10,6 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from edit_lit.activations.token_rows import SubjectRow, neighbor_rows, prompt_rows, statement_rows
 from edit_lit.editors.targets.options import TargetValues
 from edit_lit.facts.request import SUBJECT_SLOT, EditRequest, of_old_object
+from edit_lit.utilities.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,14 @@ class TokenizedBatch:
         )
 
     @property
+    def lengths(self) -> list[int]:
+        """Tokens of each fact's bare prompt with its longest object."""
+        return [
+            max(len(rows[0].ids) for rows in (own, old) if rows)
+            for own, old in zip(self.prompts, self.old, strict=True)
+        ]
+
+    @property
     def scored(self) -> list[list[SubjectRow]]:
         """Each fact's rows whose answers are to become or to stay likely: its prompts, then its neighbors."""
         return [[*own, *near] for own, near in zip(self.prompts, self.neighbors, strict=True)]
@@ -81,5 +90,15 @@ class TokenizedBatch:
 def _old_rows(
     tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest], contexts: Sequence[str]
 ) -> list[list[SubjectRow]]:
-    """Each request's prompt in each context, followed by the old object."""
+    """Each request's prompt in each context, followed by the old object.
+
+    Raises:
+        ConfigError: If a request has none, or the new one is the same.
+    """
+    same = next((request for request in requests if request.target_new == request.target_true), None)
+    if same is not None:
+        raise ConfigError(
+            f"target_values.margin asks the new object to lead the old one, but those of {same.name} are the same. "
+            "Leave the request or the option out."
+        )
     return prompt_rows(tokenizer, [of_old_object(one, "target_values.margin") for one in requests], contexts)

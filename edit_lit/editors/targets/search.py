@@ -20,6 +20,7 @@ from edit_lit.editors.targets.state import OptimizationState
 from edit_lit.language_model import LanguageModel, working_type
 from edit_lit.language_model.token_batch import length_batches
 from edit_lit.utilities import distributed
+from edit_lit.utilities.errors import ConfigError
 from edit_lit.utilities.progress import progress_bar
 
 
@@ -64,8 +65,16 @@ def find_target_values(
 
     Returns:
         Values in the facts' order.
+
+    Raises:
+        ConfigError: If a margin is asked for and there is no old object to lead.
     """
     facts = len(scored)
+    if options.margin is not None and not (old and all(old)):
+        raise ConfigError(
+            f"target_values.margin is {options.margin:g}, but this editor gives the search no prompts with the old "
+            "object. Leave it out."
+        )
     reference = next(language_model.model.parameters())
     values = torch.zeros(facts, language_model.hidden_size, dtype=working_type(reference), device=reference.device)
     # By column: forward passes, last loss, last NLL, and whether the fact finished.

@@ -52,15 +52,14 @@ def test_guards(reader):
 def test_what_else_may_keep_edits(reader):
     trials = trials_of("guards/further.yaml")
     assert set(Counter(trial.labels["means"] for trial in trials).values()) == {5}
-    guarded = {"anchor": "HiddenStateAnchor", "ewc": "EWC", "rewrite": "Rewrite", "margin_and_path": "PathNullSpace"}
+    guarded = {"anchor": "HiddenStateAnchor", "ewc": "EWC", "rewrite": "Rewrite"}
     for trial in covering(trials):
         options, means = reader.read(trial.parts), trial.labels["means"]
         named = [guard.class_path.rsplit(".", 1)[-1] for guard in options.guards.use or ()]
         assert named == ([guarded[means]] if means in guarded else [])
         editor = options.edit.editor.init_args
         plain = editor.target_values.margin is None and not editor.target_values.sharpness
-        assert plain == (means not in ("margin", "larger_margin", "flat", "margin_and_path"))
-        assert editor.target_values.stop_loss == (0.02 if means == "lower_loss" else 0.15)
+        assert plain == (means not in ("margin", "flat"))
         assert (editor.layers == [1, 2, 3]) == (means not in ("one_layer", "five_layers"))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import lightning as L
 import torch
+from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from edit_lit.data_module import EditDataModule
@@ -39,6 +40,16 @@ class GuardCallback(L.Callback):
         self.use = list(use or ())
         self._handles: list[RemovableHandle] = []
         self._last_step = -1
+        self._states: list[dict[str, Any]] = []
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the guards cannot read once more from the model right after the edit; nothing if there is none."""
+        states = [{"guard": type(guard).__name__, "state": guard.state_dict()} for guard in self.use]
+        return {"states": states} if any(one["state"] for one in states) else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Keep it for the guards until they are set up."""
+        self._states = state_dict.get("states", [])
 
     def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         """Have the module remember the weights right after the edit.
@@ -70,15 +81,31 @@ class GuardCallback(L.Callback):
         states, data = fine_tuner.states, getattr(trainer, "datamodule", None)
         assert states is not None
         requests = data.requests if isinstance(data, EditDataModule) else []
-        for guard in self.use:
+        for guard, state in zip(self.use, self._take_states(), strict=True):
             with states.edited():
                 guard.setup(fine_tuner.language_model, states.delta, requests)
+            guard.load_state_dict(state)
             if distributed.rank() == 0:
                 log.info(guard.describe())
         folder = run_folder(trainer)  # all processes ask, since one tells the others
         if distributed.rank() == 0:
             write_seen(folder, frozenset().union(*(guard.seen for guard in self.use)))
         self._handles = [optimizer.register_step_post_hook(self._behind_step) for optimizer in trainer.optimizers]
+
+    def _take_states(self) -> list[dict[str, Tensor]]:
+        """The state of each guard in the checkpoint that is gone on from; empty without one, or where it has none.
+
+        Raises:
+            ConfigError: If it is of other guards.
+        """
+        kept, self._states = self._states, []
+        names = [type(guard).__name__ for guard in self.use]
+        if kept and [one["guard"] for one in kept] != names:
+            raise ConfigError(
+                f"the checkpoint is of a run with the guards {', '.join(one['guard'] for one in kept)}, but guards.use "
+                f"names {', '.join(names)}. Name the same, or start from the model that the run wrote."
+            )
+        return [one["state"] for one in kept] or [{} for _ in names]
 
     def on_before_optimizer_step(
         self, trainer: L.Trainer, pl_module: L.LightningModule, optimizer: torch.optim.Optimizer

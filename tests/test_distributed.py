@@ -25,6 +25,7 @@ from edit_lit.guards import AGEM, EWC, HiddenStateAnchor, Hold, Replay
 from edit_lit.measures.outcome_files import FOLDER, read_probes
 from edit_lit.measures.outcomes import Pool
 from edit_lit.measures.scores import target_probability
+from edit_lit.rewriters import RestoreValues, Rewrite
 from edit_lit.tuning import FullTuning
 
 
@@ -59,7 +60,14 @@ def fit(rank: int, processes: int, port: int, folder: str, corpus: str) -> None:
     callbacks = [
         edit,
         GuardCallback(
-            [Hold(), AGEM(batch_size=3), Replay(batch_size=3), HiddenStateAnchor(batch_size=3), EWC(strength=0.1)]
+            [
+                Hold(refresh=2),
+                AGEM(batch_size=3),
+                Replay(batch_size=3),
+                HiddenStateAnchor(batch_size=3),
+                EWC(strength=0.1),
+                Rewrite(RestoreValues(), every=4),
+            ]
         ),
         watch,
         DriftCallback(True, batch_tokens=40),

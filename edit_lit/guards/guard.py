@@ -64,6 +64,13 @@ class Guard(ABC):
         """Whether it does what it claims: numbers of the last step by name, each a tensor without dimensions."""
         return {}
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold besides what :meth:`setup` reads once more, by name; usually nothing."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:  # noqa: B027
+        """Go on from where :meth:`state_dict` was asked; behind :meth:`setup`."""
+
     def attach(self, optimizer: torch.optim.Optimizer) -> None:
         """Act at each step of any optimizer of torch's from now on.
 

@@ -9,6 +9,7 @@ from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 
+from edit_lit.editors.closed_form.preconditioners import Preconditioner
 from edit_lit.guards.guard import Guard
 from edit_lit.guards.protected_write import ProtectedWrite
 from edit_lit.language_model.module_tree import base_layer, projection_weight
@@ -50,20 +51,30 @@ class HeldWrites(Guard):
         return {"write_moved": moved.mean(), "write_off": off.mean()}
 
 
-def protected(name: str, module: nn.Module, keys_KN: Tensor, energy: float) -> ProtectedWrite:
+def protected(
+    name: str,
+    module: nn.Module,
+    keys_KN: Tensor,
+    energy: float,
+    strength: float = 1.0,
+    ordinary: Preconditioner | None = None,
+) -> ProtectedWrite:
     """The answers of one projection, kept by its own weight, or by the adapter that it wears.
 
     Args:
         name: What an error calls the projection.
         module: The projection, perhaps inside an adapter of peft.
         keys_KN: The inputs whose answers are kept.
-        energy: See :class:`~edit_lit.guards.protected_write.ProtectedWrite`.
+        energy: See :class:`~edit_lit.guards.protected_write.ProtectedWrite`, also for the others.
+        strength: The share of the way that is gone back behind a step.
+        ordinary: C⁻¹ of other inputs, if restoring shall disturb the answers to them least.
 
     Raises:
         ConfigError: If the adapter is none whose answers can be kept.
     """
     adapted = isinstance(module, BaseTunerLayer)
-    return ProtectedWrite(_first_matrix(name, module) if adapted else module, keys_KN, energy, silent=adapted)
+    matrix = _first_matrix(name, module) if adapted else module
+    return ProtectedWrite(matrix, keys_KN, energy, silent=adapted, strength=strength, ordinary=ordinary)
 
 
 def trains(module: nn.Module) -> bool:

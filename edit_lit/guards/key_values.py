@@ -1,6 +1,6 @@
-"""Keys of the model as it is, and the smallest change of a matrix that gives wanted answers to them.
+"""Keys of the model as it is, from the lowest layer up, and what matrices answer to them.
 
-Shape legend: K keys, N inputs and O outputs of a matrix, R directions.
+Shape legend: K keys, N inputs and O outputs of a matrix.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from edit_lit.activations.keys import KeyExtractor
 from edit_lit.activations.token_rows import SubjectRow
-from edit_lit.guards.protected_write import key_basis
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.module_tree import as_linear, projection_weight
 
@@ -41,20 +40,3 @@ def answers_to(module: nn.Module, keys_KN: Tensor) -> Tensor:
     answers_KO = keys_KN.double() @ as_linear(module, projection_weight(module)).double().T
     bias = getattr(module, "bias", None)
     return answers_KO if bias is None else answers_KO + bias.double()
-
-
-def smallest_change(keys_KN: Tensor, short_KO: Tensor, energy: float) -> tuple[Tensor, Tensor]:
-    """The smallest change of a matrix, in the sum of squares, by which its answers to keys gain what they lack.
-
-    Args:
-        keys_KN: The keys, float64.
-        short_KO: What their answers lack.
-        energy: The share of the keys' energy that counts; below 1 the answers come as near as the kept directions let
-            them, in the sum of squares.
-
-    Returns:
-        An orthonormal basis Q of the keys, [N, R], and what the change answers to it, [R, O]: the change is their
-        product, transposed.
-    """
-    basis_NR = key_basis(keys_KN, energy)
-    return basis_NR, torch.linalg.lstsq(keys_KN @ basis_NR, short_KO).solution

@@ -15,7 +15,8 @@ from edit_lit.activations.token_rows import SubjectRow
 from edit_lit.deltas import Delta
 from edit_lit.deltas.swap import on_cpu, write_values
 from edit_lit.facts.request import EditRequest
-from edit_lit.guards.key_values import answers_to, keys_upwards, smallest_change
+from edit_lit.guards.key_values import answers_to, keys_upwards
+from edit_lit.guards.protected_write import smallest_change
 from edit_lit.guards.wordings import rows_one_by_one, with_paraphrases
 from edit_lit.language_model import LanguageModel
 from edit_lit.language_model.modes import evaluating

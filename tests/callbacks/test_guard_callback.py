@@ -125,6 +125,7 @@ def test_a_resumed_run_ends_in_the_bits_of_one_that_never_stopped(run, tmp_path,
 
 CLOSE = {
     "rewriting": lambda: [Rewrite(RestoreValues(), every=2)],
+    "hold with keys of today": lambda: [Hold(refresh=2)],
 }
 """What solves for its weights in the middle of a training, which no two processors round alike."""
 

@@ -170,7 +170,7 @@ def test_setting_up_leaves_no_trace():
 def test_what_cannot_be_done_is_refused():
     model, delta, requests = edited(train="all")
     unknown = [*requests[:2], replace(requests[2], target_true=None)]
-    with pytest.raises(ConfigError, match=r"edit request 2 .* has no target_true. Add it, or leave the guard out"):
+    with pytest.raises(ConfigError, match=r"edit request 2 .* has no target_true. Add it, or leave EWC out"):
         EWC().setup(model, delta, unknown)
     model.model.requires_grad_(False)
     with pytest.raises(ConfigError, match="EWC would do nothing: no weight trains"):

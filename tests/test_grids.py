@@ -64,7 +64,7 @@ def test_what_else_may_keep_edits(reader):
 
 
 def test_guards_on_the_second_test_bed(reader):
-    trials = trials_of("guards/real_facts.yaml")
+    trials = trials_of("guards/second_test_bed.yaml")
     assert set(Counter(trial.labels["guard"] for trial in trials).values()) == {5}
     for trial in covering(trials):
         options = reader.read(trial.parts)

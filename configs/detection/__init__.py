@@ -1,0 +1,1 @@
+"""What the verb ``detect`` finds in models that were edited and then fine-tuned."""

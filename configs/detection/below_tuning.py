@@ -48,17 +48,15 @@ class Looked:
         edited: Whether it was edited.
         spectra: Of its fine-tuned matrices.
         change: What differs from the release.
-        after_edit: Which facts look edited right after the edit, before the fine-tuning.
-        tuned: Which do in the fine-tuned model.
-        tells: Whether the fine-tuned model answers each of the run's facts with the new object.
+        flags: Which facts look edited.
+        tells: Whether the model answers each of the run's facts with the new object.
     """
 
     arm: str
     edited: bool
     spectra: Sequence[Spectrum]
     change: Difference
-    after_edit: Flags
-    tuned: Flags
+    flags: Flags
     tells: Sequence[bool]
 
 
@@ -91,12 +89,10 @@ def look(finished: FinishedRun, release: LanguageModel) -> Looked:
     guards = [guard.class_path.rsplit(".", 1)[-1] for guard in options.guards.use or ()]
     editor = type(finished.editor).__name__ if edited else "no edit"
     arm = ", ".join([editor, type(finished.fine_tuner.tuning).__name__, *guards])
-    with finished.states.edited():
-        after_edit, _ = flags(model, finished.requests)
     merge_adapter(model)
-    tuned, tells = flags(model, finished.requests)
+    found, tells = flags(model, finished.requests)
     change = difference(model, release, "differences")
-    return Looked(arm, edited, spectra(model, "matrices"), change, after_edit, tuned, tells)
+    return Looked(arm, edited, spectra(model, "matrices"), change, found, tells)
 
 
 def flags(model: LanguageModel, requests: Sequence[EditRequest]) -> tuple[Flags, list[bool]]:
@@ -136,7 +132,7 @@ def _cells(found: WeightsFinding) -> tuple[str, str]:
     return f"{found.most}, {found.factors[found.most]:.3f}", f"{found.calibration.p:.3f}"
 
 
-ANSWERS: Row = ("arm", "facts", "look edited after the edit, %", "after fine-tuning, %", "counts of the runs")
+ANSWERS: Row = ("arm", "facts", "look edited, %", "counts of the runs")
 
 
 def answers_rows(runs: Sequence[Looked]) -> list[Row]:
@@ -147,16 +143,15 @@ def answers_rows(runs: Sequence[Looked]) -> list[Row]:
     rows: list[Row] = []
     for arm, some in sorted(arms.items()):
         for group in (QUESTIONED, SAME_SUBJECT, HELD_OUT):
-            before = [run.after_edit[group].flagged for run in some]
-            after = [run.tuned[group].flagged for run in some]
-            rows.append((arm, group, _mean(before), _mean(after), _counts(after)))
+            found = [run.flags[group].flagged for run in some]
+            rows.append((arm, group, _mean(found), _counts(found)))
         for told, name in ((True, "the new object is told"), (False, "it is not")):
             kept = [
-                [f for f, tells in zip(run.tuned[QUESTIONED].flagged, run.tells, strict=True) if tells is told]
+                [flag for flag, tells in zip(run.flags[QUESTIONED].flagged, run.tells, strict=True) if tells is told]
                 for run in some
             ]
             if all(kept):
-                rows.append((arm, f"of the run's facts: {name}", "", _mean(kept), _counts(kept)))
+                rows.append((arm, f"{QUESTIONED}: {name}", _mean(kept), _counts(kept)))
     return rows
 
 

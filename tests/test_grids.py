@@ -60,7 +60,7 @@ def test_what_else_may_keep_edits(reader):
         editor = options.edit.editor.init_args
         plain = editor.target_values.margin is None and not editor.target_values.sharpness
         assert plain == (means not in ("margin", "flat"))
-        assert (editor.layers == [1, 2, 3]) == (means not in ("one_layer", "five_layers"))
+        assert (editor.layers == [1, 2, 3]) == (means != "one_layer")
 
 
 def test_guards_on_the_second_test_bed(reader):
